@@ -1,0 +1,54 @@
+"""The few data types that flow through ifttool. A leaf: it imports nothing of the package."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Message = dict[str, Any]
+"""One message as the template reads it: plain JSON types, no null values, no ifttool flags."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row comes from.
+
+    Attributes:
+        source: The path as given, or ``-`` for standard input.
+        line: 1-based line number (row number for Parquet). Lines end at ``\\n`` bytes only; blank lines count.
+        byte_start: Offset of the row in the uncompressed stream, in bytes; -1 for Parquet.
+        byte_len: Length of the row in bytes, without its line end.
+    """
+
+    source: str
+    line: int
+    byte_start: int
+    byte_len: int
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One undecoded input row: its place and its exact bytes (without the line end)."""
+
+    place: Place
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One conversation, normalized to OpenAI messages.
+
+    Attributes:
+        messages: What the template reads. Roles are ``system``, ``user``, ``assistant``, ``tool`` or any
+            other string; a null value in the input is an absent key here.
+        tools: JSON schemas of the tools on offer, or None.
+        train: One entry a message: the row's own decision to train on it (True/False), or None when
+            the policy decides.
+        id: The row's identifier when it has one.
+    """
+
+    messages: list[Message]
+    tools: list[dict[str, Any]] | None = None
+    train: tuple[bool | None, ...] = field(default=())
+    id: str | None = None

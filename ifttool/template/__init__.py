@@ -1,0 +1,1 @@
+"""Chat templates: loading, rendering, tracing and finding turns."""
