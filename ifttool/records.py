@@ -29,10 +29,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One undecoded input row: its place and its exact bytes (without the line end)."""
+    """One undecoded input row: its place and its exact bytes (without the line end).
+
+    ``terminated`` is False for a last line without ``\\n``, which may still be being written.
+    """
 
     place: Place
     data: bytes
+    terminated: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,151 @@
+"""A chat template ready to render conversations: by the reference path, or traced into pieces."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ifttool.errors import RowError
+from ifttool.records import Message
+from ifttool.template.environment import ChatEnvironment, TemplateRaisedError, compile_template
+from ifttool.template.symbols import Guard, Piece, Structure
+from ifttool.template.traced_environment import TracingEnvironment
+from ifttool.template.tracing import Trace
+
+REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
+"""Names a message's reasoning goes by; templates read the first or the second (transformers 5.23 aliases them)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TracedRender:
+    """One traced render.
+
+    Attributes:
+        text: The rendered text, character for character what Jinja printed.
+        pieces: What the text is made of, in order; joined they are ``text``.
+        guards: What the render depended on beyond the shape of the conversation.
+        lost: True if the trace didn't reproduce Jinja's text. ``pieces`` is then one opaque stretch.
+    """
+
+    text: str
+    pieces: tuple[Piece, ...]
+    guards: tuple[Guard | Structure, ...]
+    lost: bool = False
+
+
+class ChatTemplate:
+    """A compiled chat template with everything that decides what it prints.
+
+    Args:
+        text: The template.
+        name: What to call it in messages.
+        special_tokens: ``bos_token``, ``eos_token``… as the tokenizer gives them.
+        kwargs: Extra template variables such as ``enable_thinking``; they win over special tokens.
+        clock: What ``strftime_now`` reads.
+
+    Raises:
+        TemplateError: The text isn't a template.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        name: str,
+        special_tokens: Mapping[str, str] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        clock: datetime,
+    ) -> None:
+        self.text = text
+        self.name = name
+        self._special_tokens = dict(special_tokens or {})
+        self._kwargs = dict(kwargs or {})
+        self._reference = compile_template(ChatEnvironment(clock=clock), text, name=name)
+        self._tracer = TracingEnvironment(clock=clock)
+        self._traced = compile_template(self._tracer, text, name=name)
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        add_generation_prompt: bool = False,
+    ) -> str:
+        """The reference render: what ``transformers.apply_chat_template(tokenize=False)`` returns.
+
+        Raises:
+            RowError: ``IFT301`` if the template refuses the conversation, ``IFT302`` if it fails on it.
+        """
+        variables = {
+            **self._special_tokens,
+            **self._kwargs,
+            "messages": aliased(messages),
+            "tools": list(tools) if tools is not None else None,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+        }
+        try:
+            return self._reference.render(variables)
+        except Exception as error:
+            raise self._row_error(error) from error
+
+    def trace(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        add_generation_prompt: bool = False,
+    ) -> TracedRender:
+        """Render on traced data; the result is compared with the reference render before it is trusted.
+
+        Raises:
+            RowError: As :meth:`render`.
+        """
+        text = self.render(messages, tools, add_generation_prompt=add_generation_prompt)
+        trace = Trace()
+        variables = {
+            **self._special_tokens,
+            **{name: trace.wrap(value, ("kwargs", name)) for name, value in self._kwargs.items()},
+            "messages": [
+                _traced_message(trace, message, index) for index, message in enumerate(messages)
+            ],
+            "tools": trace.wrap(list(tools), ("tools",)) if tools is not None else None,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+        }
+        try:
+            traced = self._tracer.run(self._traced, variables, trace)
+        except Exception:  # whatever a str subclass upset: the reference render above is what counts
+            return TracedRender(text, (Piece(text, text),), (), lost=True)
+        if str.__str__(traced) != text:
+            return TracedRender(text, (Piece(text, text),), (), lost=True)
+        return TracedRender(text, traced.pieces, tuple(trace.guards))
+
+    def _row_error(self, error: Exception) -> RowError:
+        if isinstance(error, TemplateRaisedError):
+            return RowError("IFT301", str(error), hint=f"said by chat template {self.name}")
+        detail = f"{type(error).__name__}: {error}"
+        return RowError("IFT302", f"chat template {self.name} failed: {detail}")
+
+
+def aliased(messages: Sequence[Message]) -> list[Message]:
+    """Messages as templates read them: reasoning under every name that templates know it by."""
+    return [_with_aliases(message)[0] for message in messages]
+
+
+def _with_aliases(message: Message) -> tuple[Message, str | None]:
+    """A message with its reasoning under every name, and the field the reasoning came from."""
+    field = next((name for name in REASONING_FIELDS if message.get(name) is not None), None)
+    if field is None:
+        return dict(message), None
+    reasoning = message[field]
+    return {"thinking": reasoning, **message, "reasoning_content": reasoning}, field
+
+
+def _traced_message(trace: Trace, message: Message, index: int) -> Message:
+    fields, source = _with_aliases(message)
+    traced = {}
+    for name, value in fields.items():
+        alias = source is not None and name in REASONING_FIELDS and value is message[source]
+        traced[name] = trace.wrap(value, ("messages", index, source if alias and source else name))
+    return traced

@@ -1,0 +1,527 @@
+"""Traced strings and containers: they behave like ``str``, ``dict`` and ``list`` and remember how they were made.
+
+A template is run once on traced data. Every operation that yields text yields traced text; every operation that
+yields an answer (a test, a length, a position) is written down as a guard with the answer it gave. An operation that
+isn't followed *fixes* its inputs: a guard pins their exact value, so what comes out is constant wherever the guard
+holds. Nothing is guessed.
+"""
+
+from collections.abc import Iterable, Iterator
+from operator import index as index_of
+from typing import Any, SupportsIndex, cast
+
+from ifttool.template.symbols import (
+    MAPS,
+    TESTS,
+    Cut,
+    Fixed,
+    Guard,
+    Key,
+    Leaf,
+    Map,
+    Node,
+    Path,
+    Piece,
+    Structure,
+    owner,
+    select_bounds,
+    share,
+    signature,
+)
+
+# A replacement that brings in text like this may write markup of its own, so each match is followed by itself.
+_MARKUP = frozenset("<>[]|")
+
+
+class Trace:
+    """What one render did: the guards it passed. One is made for every traced render."""
+
+    def __init__(self) -> None:
+        self.guards: dict[Guard | Structure, None] = {}
+
+    def constant(self, text: str) -> "TracedStr":
+        """Template text as a traced string."""
+        return TracedStr.of(self, (Piece(text, text),))
+
+    def ask(self, test: str, text: "TracedStr", *args: Any) -> Any:
+        """Answer a test on traced text, and write the answer down unless nothing in it can vary."""
+        answer = TESTS[test](str.__str__(text), *(_plain(arg) for arg in args))
+        frozen = tuple(_nodes(arg) if isinstance(arg, TracedStr) else arg for arg in args)
+        if not text.is_fixed or any(isinstance(a, TracedStr) and not a.is_fixed for a in args):
+            self.guards[Guard(test, text.nodes, frozen, answer)] = None
+        return answer
+
+    def fix(self, text: "TracedStr") -> str:
+        """Pin the exact value of traced text; returns it as a plain string."""
+        plain = str.__str__(text)
+        if not text.is_fixed:
+            self.guards[Guard("eq", text.nodes, (plain,), True)] = None
+        return plain
+
+    def derive(self, result: str, *inputs: object) -> "TracedStr":
+        """Text made of ``inputs`` by an operation that isn't followed: inputs are pinned, the owner is kept."""
+        origin: Path | None = None
+        for text in traced_strings(inputs):
+            self.fix(text)
+            origin = origin or text.origin
+        node: Node = result if origin is None else Fixed(origin, result)
+        return TracedStr.of(self, (Piece(node, result),))
+
+    def wrap(self, value: Any, path: Path) -> Any:
+        """Plain JSON data as traced data."""
+        if type(value) is str:
+            return TracedStr.of(self, (Piece(Leaf(path), value),))
+        if type(value) is dict:
+            return TracedDict(self, value, path)
+        if type(value) is list:
+            return TracedList(self, value, path)
+        return value
+
+
+def _plain(value: Any) -> Any:
+    return str.__str__(value) if isinstance(value, str) else value
+
+
+def _nodes(text: "TracedStr") -> tuple[Node, ...]:
+    return text.nodes
+
+
+def _is_fixed(node: Node) -> bool:
+    """Whether the text of a node can't vary under the plan's shape: constants, keys, roles, template kwargs."""
+    if isinstance(node, str | Key | Fixed):
+        return True
+    if isinstance(node, Leaf):
+        path = node.path
+        return path[0] == "kwargs" or (len(path) == 3 and path[2] == "role")
+    if isinstance(node, Map):
+        return _is_fixed(node.node)
+    return isinstance(node, Cut) and all(_is_fixed(part) for part in node.parts)
+
+
+def traced_strings(value: object) -> Iterator["TracedStr"]:
+    """Every traced string inside a value, containers searched to the bottom."""
+    if isinstance(value, TracedStr):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from traced_strings(key)
+            yield from traced_strings(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from traced_strings(item)
+
+
+def _merged(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
+    """Pieces with neighbouring template text joined and empty template text left out."""
+    out: list[Piece] = []
+    for piece in pieces:
+        if isinstance(piece.node, str):
+            if not piece.text:
+                continue
+            if out and isinstance(out[-1].node, str) and out[-1].block == piece.block:
+                text = out[-1].text + piece.text
+                out[-1] = Piece(text, text, piece.block)
+                continue
+        out.append(piece)
+    return tuple(out)
+
+
+class TracedStr(str):
+    """A string that knows the pieces it is made of."""
+
+    __slots__ = ("_pieces", "_trace")
+
+    _pieces: tuple[Piece, ...]
+    _trace: Trace
+
+    @classmethod
+    def of(cls, trace: Trace, pieces: tuple[Piece, ...]) -> "TracedStr":
+        self = cls(pieces[0].text if len(pieces) == 1 else "".join([piece.text for piece in pieces]))
+        self._pieces = pieces
+        self._trace = trace
+        return self
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        return self._pieces
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(piece.node for piece in self._pieces)
+
+    @property
+    def is_fixed(self) -> bool:
+        return all(_is_fixed(piece.node) for piece in self._pieces)
+
+    @property
+    def origin(self) -> Path | None:
+        """The first place in the data that this text comes from."""
+        return next((path for piece in self._pieces if (path := owner(piece.node))), None)
+
+    # -- text from text ------------------------------------------------------------------------------------------
+
+    def __add__(self, other: object) -> Any:
+        if not isinstance(other, str):
+            return NotImplemented
+        return TracedStr.of(self._trace, _merged(self._pieces + self._pieces_of(other)))
+
+    def __radd__(self, other: object) -> Any:
+        if not isinstance(other, str):
+            return NotImplemented
+        return TracedStr.of(self._trace, _merged(self._pieces_of(other) + self._pieces))
+
+    def __mul__(self, times: SupportsIndex) -> "TracedStr":
+        return TracedStr.of(self._trace, _merged(self._pieces * max(0, int(times))))
+
+    __rmul__ = __mul__
+
+    def __mod__(self, args: Any) -> "TracedStr":
+        return self._trace.derive(str.__str__(self) % args, self, args)
+
+    def __rmod__(self, template: str) -> "TracedStr":
+        return self._trace.derive(template % (str.__str__(self),), self)
+
+    def __str__(self) -> str:
+        return self
+
+    def __repr__(self) -> str:
+        return self._map("repr")
+
+    def __format__(self, spec: str) -> str:
+        return format(self._trace.fix(self), spec)
+
+    def _pieces_of(self, text: str) -> tuple[Piece, ...]:
+        if isinstance(text, TracedStr):
+            return text._pieces
+        return (Piece(text, text),) if text else ()
+
+    def _cut(self, select: tuple[Any, ...]) -> "TracedStr":
+        """The substring a selector picks. Several parts give several pieces, each still knowing its own part."""
+        bounds = select_bounds(str.__str__(self), select)
+        lengths = [len(piece.text) for piece in self._pieces]
+        nodes = self.nodes
+        fixed = all(isinstance(node, str) for node in nodes)
+        pieces = []
+        for index, piece in enumerate(self._pieces):
+            low, high = share(lengths, index, bounds)
+            text = piece.text[low:high]
+            pieces.append(Piece(text if fixed else Cut(select, nodes, index), text, piece.block))
+        return TracedStr.of(self._trace, _merged(pieces))
+
+    def strip(self, chars: str | None = None) -> "TracedStr":
+        return self._cut(("strip", self._argument(chars)))
+
+    def lstrip(self, chars: str | None = None) -> "TracedStr":
+        return self._cut(("lstrip", self._argument(chars)))
+
+    def rstrip(self, chars: str | None = None) -> "TracedStr":
+        return self._cut(("rstrip", self._argument(chars)))
+
+    def removeprefix(self, prefix: str, /) -> "TracedStr":
+        return self._cut(("removeprefix", self._argument(prefix)))
+
+    def removesuffix(self, suffix: str, /) -> "TracedStr":
+        return self._cut(("removesuffix", self._argument(suffix)))
+
+    def __getitem__(self, key: SupportsIndex | slice) -> "TracedStr":
+        if isinstance(key, slice):
+            if key.step not in (None, 1):
+                return self._trace.derive(str.__getitem__(self, key), self)
+            return self._cut(("slice", key.start, key.stop))
+        position = index_of(key)  # a TypeError for `text["key"]`, which Jinja turns into undefined
+        needed = position + 1 if position >= 0 else -position
+        if self._trace.ask("length_lt", self, needed):
+            raise IndexError("string index out of range")
+        return self._cut(("at", position))
+
+    def __iter__(self) -> Iterator[str]:
+        self._trace.fix(self)
+        return iter([self._cut(("at", index)) for index in range(str.__len__(self))])
+
+    def split(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> Any:
+        return self._split("split", sep, int(maxsplit))
+
+    def rsplit(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> Any:
+        return self._split("rsplit", sep, int(maxsplit))
+
+    def _split(self, kind: str, sep: str | None, limit: int) -> Any:
+        separator = self._argument(sep)
+        if separator is None:
+            plain = getattr(str, kind)(self._trace.fix(self), None, limit)
+            return [self._trace.derive(str(part), self) for part in plain]
+        return SplitResult(self, kind, separator, limit)
+
+    def splitlines(self, keepends: bool = False) -> list[str]:
+        return [self._trace.derive(part, self) for part in str.splitlines(self, keepends)]
+
+    def partition(self, sep: str) -> Any:
+        return tuple(self._cut(("partition", self._argument(sep), index)) for index in range(3))
+
+    def rpartition(self, sep: str) -> Any:
+        return tuple(self._cut(("rpartition", self._argument(sep), index)) for index in range(3))
+
+    def replace(self, old: str, new: str, count: SupportsIndex = -1) -> "TracedStr":
+        before = cast(str, self._argument(old))
+        limit = int(count)
+        simple = len(self._pieces) == 1 and not isinstance(new, TracedStr)
+        if simple and not _MARKUP & set(new):
+            return self._map("replace", before, new, limit)
+        if not before:
+            return self._trace.derive(str.replace(self, before, _plain(new), limit), self, new)
+        if not self._trace.ask("contains", self, before):
+            return self
+        parts = self._split("split", before, limit)
+        return join(self._trace, new, list(parts))
+
+    def _map(self, function: str, *args: Any) -> "TracedStr":
+        """Apply a string-to-string function to every piece, if that is the same as applying it to the whole."""
+        apply = MAPS[function]
+        pieces = [
+            Piece(
+                text if isinstance(piece.node, str) else Map(function, args, piece.node),
+                text,
+                piece.block,
+            )
+            for piece in self._pieces
+            for text in (apply(piece.text, *args),)
+        ]
+        whole = apply(str.__str__(self), *args)
+        # Only upper() looks at each character alone; the others depend on what stands before it.
+        if len(pieces) == 1 or (function == "upper"):
+            return TracedStr.of(self._trace, _merged(pieces))
+        return self._trace.derive(whole, self)
+
+    def upper(self) -> "TracedStr":
+        return self._map("upper")
+
+    def lower(self) -> "TracedStr":
+        return self._map("lower")
+
+    def capitalize(self) -> "TracedStr":
+        return self._map("capitalize")
+
+    def title(self) -> "TracedStr":
+        return self._map("title")
+
+    def casefold(self) -> "TracedStr":
+        return self._map("casefold")
+
+    def swapcase(self) -> "TracedStr":
+        return self._map("swapcase")
+
+    def join(self, items: Iterable[str], /) -> "TracedStr":
+        return join(self._trace, self, list(items))
+
+    def _argument(self, value: str | None) -> str | None:
+        """A plain argument of a followed operation; traced ones are pinned."""
+        return self._trace.fix(value) if isinstance(value, TracedStr) else value
+
+    # -- answers -------------------------------------------------------------------------------------------------
+
+    def __bool__(self) -> bool:
+        return bool(self._trace.ask("truth", self))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and bool(self._trace.ask("eq", self, other))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self._trace.fix(self))
+
+    def __lt__(self, other: str) -> bool:
+        return bool(self._trace.ask("lt", self, other))
+
+    def __le__(self, other: str) -> bool:
+        return bool(self._trace.ask("le", self, other))
+
+    def __gt__(self, other: str) -> bool:
+        return not self <= other
+
+    def __ge__(self, other: str) -> bool:
+        return not self < other
+
+    def __contains__(self, other: object) -> bool:
+        if not isinstance(other, str):
+            raise TypeError(f"'in <string>' requires string as left operand, not {type(other).__name__}")
+        return bool(self._trace.ask("contains", self, other))
+
+    def __len__(self) -> int:
+        return int(self._trace.ask("length", self))
+
+    def startswith(self, *args: Any) -> bool:
+        return bool(self._trace.ask("startswith", self, *(_fixed_argument(self._trace, a) for a in args)))
+
+    def endswith(self, *args: Any) -> bool:
+        return bool(self._trace.ask("endswith", self, *(_fixed_argument(self._trace, a) for a in args)))
+
+    def count(self, *args: Any) -> int:
+        return int(self._trace.ask("count", self, *(_fixed_argument(self._trace, a) for a in args)))
+
+    def find(self, *args: Any) -> int:
+        return int(self._trace.ask("find", self, *(_fixed_argument(self._trace, a) for a in args)))
+
+    def rfind(self, *args: Any) -> int:
+        return int(self._trace.ask("rfind", self, *(_fixed_argument(self._trace, a) for a in args)))
+
+    def index(self, *args: Any) -> int:
+        if (position := self.find(*args)) < 0:
+            raise ValueError("substring not found")
+        return position
+
+
+def _fixed_argument(trace: Trace, value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_fixed_argument(trace, item) for item in value)
+    return trace.fix(value) if isinstance(value, TracedStr) else value
+
+
+def _predicate(name: str) -> Any:
+    def method(self: TracedStr) -> bool:
+        return bool(self._trace.ask("is", self, name))
+
+    return method
+
+
+def _unfollowed(name: str) -> Any:
+    def method(self: TracedStr, *args: Any, **kwargs: Any) -> Any:
+        arguments = [_fixed_argument(self._trace, arg) for arg in args]
+        result = getattr(str, name)(self._trace.fix(self), *arguments, **kwargs)
+        return self._trace.derive(result, self, args) if isinstance(result, str) else result
+
+    return method
+
+
+for _name in (name for name in vars(str) if name.startswith("is")):
+    setattr(TracedStr, _name, _predicate(_name))
+for _name in ("center", "ljust", "rjust", "zfill", "expandtabs", "translate", "encode", "format", "format_map"):
+    setattr(TracedStr, _name, _unfollowed(_name))
+TracedStr.rindex = _unfollowed("rindex")  # type: ignore[method-assign]
+
+
+class SplitResult(list[str]):
+    """The list ``split`` gives. The first and last part are known without knowing how many there are."""
+
+    def __init__(self, text: TracedStr, kind: str, separator: str, limit: int) -> None:
+        self._text = text
+        self._spec = (kind, separator, limit)
+        self._size = len(getattr(str, kind)(str.__str__(text), separator, limit))
+        super().__init__(text._cut((*self._spec, index)) for index in range(self._size))
+
+    def _ask_size(self) -> None:
+        _, separator, limit = self._spec
+        self._text._trace.ask("pieces", self._text, separator, limit)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, int) and key in (0, -1):
+            return self._text._cut((*self._spec, key))
+        self._ask_size()
+        return super().__getitem__(key)
+
+    def __len__(self) -> int:
+        self._ask_size()
+        return super().__len__()
+
+    def __iter__(self) -> Iterator[str]:
+        self._ask_size()
+        return super().__iter__()
+
+    def __contains__(self, item: object) -> bool:
+        self._ask_size()
+        return super().__contains__(item)
+
+
+class TracedDict(dict[str, Any]):
+    """A dict of the data. Looking inside leaves one structure guard; passing it on as a whole leaves none."""
+
+    def __init__(self, trace: Trace, plain: dict[str, Any], path: Path) -> None:
+        super().__init__()
+        self._trace, self._path, self._plain, self._seen = trace, path, plain, False
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        return self._plain
+
+    def _look(self) -> None:
+        if self._seen:
+            return
+        self._seen = True
+        self._trace.guards[Structure(self._path, signature(self._plain))] = None
+        for name, value in self._plain.items():
+            key = TracedStr.of(self._trace, (Piece(Key((*self._path, name), name), name),))
+            super().__setitem__(key, self._trace.wrap(value, (*self._path, name)))
+
+    def __bool__(self) -> bool:
+        self._look()
+        return bool(self._plain)
+
+    def copy(self) -> dict[str, Any]:
+        self._look()
+        return dict(super().items())
+
+
+class TracedList(list[Any]):
+    """A list of the data, with the same rule as :class:`TracedDict`."""
+
+    def __init__(self, trace: Trace, plain: list[Any], path: Path) -> None:
+        super().__init__()
+        self._trace, self._path, self._plain, self._seen = trace, path, plain, False
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def plain(self) -> list[Any]:
+        return self._plain
+
+    def _look(self) -> None:
+        if self._seen:
+            return
+        self._seen = True
+        self._trace.guards[Structure(self._path, signature(self._plain))] = None
+        super().extend(
+            self._trace.wrap(value, (*self._path, index)) for index, value in enumerate(self._plain)
+        )
+
+    def __bool__(self) -> bool:
+        self._look()
+        return bool(self._plain)
+
+
+def _looking(base: type, name: str) -> Any:
+    inherited = getattr(base, name)
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self._look()
+        return inherited(self, *args, **kwargs)
+
+    return method
+
+
+for _name in ("__getitem__", "__iter__", "__len__", "__contains__", "__eq__", "__ne__", "__reversed__", "__or__",
+              "__ror__", "__repr__", "get", "keys", "values", "items"):  # fmt: skip
+    setattr(TracedDict, _name, _looking(dict, _name))
+for _name in ("__getitem__", "__iter__", "__len__", "__contains__", "__eq__", "__ne__", "__reversed__", "__add__",
+              "__mul__", "__rmul__", "__lt__", "__gt__", "__repr__", "index", "count", "copy"):  # fmt: skip
+    setattr(TracedList, _name, _looking(list, _name))
+
+
+def join(trace: Trace, separator: str, items: Iterable[Any]) -> TracedStr:
+    """``separator.join(items)``, traced."""
+    between = separator._pieces if isinstance(separator, TracedStr) else (Piece(separator, separator),)
+    pieces: list[Piece] = []
+    for index, item in enumerate(items):
+        if index:
+            pieces.extend(between)
+        if isinstance(item, TracedStr):
+            pieces.extend(item._pieces)
+        else:
+            text = str(item)
+            pieces.append(Piece(text, text))
+    return TracedStr.of(trace, _merged(pieces)) if pieces else trace.constant("")

@@ -1,0 +1,243 @@
+"""Where each trained turn stands in a render, and whether it stands where a server would have put it.
+
+Terms (DESIGN section 3). The *generation prompt* of turn *k* is the render of the messages before *k* with
+``add_generation_prompt=True``. The *completion* of turn *k* is what follows it in the render of the messages up to
+and including *k* (here: the turn's *own render*), through its end-of-turn token. Whitespace after that token is not
+part of it. Everything is decided on pieces; text is never searched for contents.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import accumulate
+
+from ifttool.template.chat_template import TracedRender
+from ifttool.template.symbols import Node, Piece, owner
+
+# What looks like one control token where a tokenizer hasn't told: <|im_end|>, </s>, <end_of_turn>, [/INST].
+_MARKER = re.compile(r"<[^<>\s]{1,60}>|\[/?[A-Z_]{2,}\]")
+
+# Fields of a message that templates print in its header, before what the model writes.
+_HEADER_FIELDS = frozenset({"role", "name"})
+
+
+class Verdict(StrEnum):
+    """Whether what precedes a trained turn is what a server would feed the model at that point."""
+
+    EXACT = "exact"
+    """The generation prompt precedes the turn, and the whole turn stands unchanged in the conversation."""
+    HISTORY = "history"
+    """Exact on its own, but rendered differently once more messages follow; unrolling makes it exact."""
+    PROMPT = "prompt"
+    """The generation prompt isn't what precedes the turn, or the template refuses to give one."""
+    DROPPED = "dropped"
+    """The turn's content isn't in the render at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnSpan:
+    """One turn in a rendered conversation.
+
+    Attributes:
+        message: Index of the turn's message.
+        intervals: Half-open character intervals of the completion; more than one only where the template prints
+            another message's text inside it. Empty if the turn isn't in the render.
+        verdict: Train/inference parity of the turn.
+        end_of_turn: Character interval of the end-of-turn text inside the completion; empty if there is none.
+    """
+
+    message: int
+    intervals: tuple[tuple[int, int], ...]
+    verdict: Verdict
+    end_of_turn: tuple[int, int]
+
+    @property
+    def ends(self) -> bool:
+        """Whether the completion ends in an end-of-turn token."""
+        return self.end_of_turn[0] < self.end_of_turn[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Located:
+    """Own content of a message in one render: its piece range and the constant text on both sides."""
+
+    gap_start: int  # where the text between the previous message's content and this one's starts
+    start: int
+    stop: int
+    tail_stop: int  # where the constant text after the content ends
+
+
+def message_of(node: Node) -> int | None:
+    """Index of the message a node's text belongs to; None for template text, tools and kwargs."""
+    path = owner(node)
+    return int(path[1]) if path and path[0] == "messages" else None
+
+
+def _is_header(node: Node) -> bool:
+    path = owner(node)
+    return path is not None and path[0] == "messages" and path[2] in _HEADER_FIELDS
+
+
+def locate(pieces: Sequence[Piece], message: int) -> _Located | None:
+    """Find a message's own content in a render; None if the render holds none of it."""
+    own = [
+        index
+        for index, piece in enumerate(pieces)
+        if message_of(piece.node) == message and not _is_header(piece.node)
+    ]
+    if not own:
+        return None
+    ends = list(accumulate(len(piece.text) for piece in pieces))
+    foreign_before = (i for i in range(own[0] - 1, -1, -1) if _is_foreign(pieces[i].node, message))
+    owned_after = (i for i in range(own[-1] + 1, len(pieces)) if owner(pieces[i].node) is not None)
+    before = next(foreign_before, None)
+    after = next(owned_after, None)
+    return _Located(
+        gap_start=0 if before is None else ends[before],
+        start=ends[own[0]] - len(pieces[own[0]].text),
+        stop=ends[own[-1]],
+        tail_stop=ends[-1] if after is None else ends[after] - len(pieces[after].text),
+    )
+
+
+def _is_foreign(node: Node, message: int) -> bool:
+    """Whether a node's text belongs to the data, but not to this message."""
+    return owner(node) is not None and message_of(node) != message
+
+
+def prompt_tail(render: TracedRender) -> str:
+    """The constant text that ends a generation prompt, after the last content in it."""
+    length = 0
+    for node, text, _ in reversed(render.pieces):
+        if owner(node) is not None and not _is_header(node):
+            break
+        length += len(text)
+    return render.text[len(render.text) - length :]
+
+
+def common_text(left: str, right: str) -> int:
+    """Length of the longest common prefix that doesn't cut a marker in two."""
+    length = 0
+    while length < min(len(left), len(right)) and left[length] == right[length]:
+        length += 1
+    for text in (left, right):
+        for marker in _MARKER.finditer(text):
+            if marker.start() < length < marker.end():
+                length = marker.start()
+    return length
+
+
+def own_end(own: TracedRender, message: int, prompt: TracedRender | None) -> tuple[int, int] | None:
+    """Where the end-of-turn text of a turn lies in its own render; None if the turn can't be located there.
+
+    Some templates print the next generation prompt whether asked or not. It shows as a tail that ends like this
+    turn's own prompt; only the first marker then closes the turn.
+    """
+    place = locate(own.pieces, message)
+    if place is None:
+        return None
+    tail = own.text[place.stop : place.tail_stop]
+    end = len(tail.rstrip())
+    markers = list(_MARKER.finditer(tail))
+    if prompt is not None and markers and (header := prompt_tail(prompt)):
+        opening = tail[markers[-1].start() :]
+        if header.endswith(opening) and tail != header and (opening != tail or opening.rstrip() != opening):
+            end = markers[0].end() if len(markers) > 1 else 0
+    return (place.stop, place.stop + end)
+
+
+def judge(
+    full: TracedRender, own: TracedRender | None, prompt: TracedRender | None, message: int, *, has_text: bool
+) -> TurnSpan:
+    """Locate one turn in the full render and give its verdict.
+
+    Args:
+        full: The whole conversation.
+        own: The messages up to and including the turn; None if the template refuses them.
+        prompt: The generation prompt of the turn; None if the template refuses it.
+        message: Index of the turn's message.
+        has_text: Whether the turn holds any text at all.
+    """
+    place = locate(full.pieces, message)
+    ending = own_end(own, message, prompt) if own is not None else None
+    if own is not None and place is None and (ending is not None or full.lost or own.lost or not has_text):
+        return _judge_by_text(full, own, prompt, message, gone=ending is not None)
+    if place is None:
+        return TurnSpan(message, (), Verdict.DROPPED, (0, 0))
+
+    prompt_text = prompt.text if prompt is not None else None
+    opens = prompt_text is not None and own is not None and own.text.startswith(prompt_text)
+    header = prompt_tail(prompt) if prompt is not None else ""
+    if prompt_text is not None and full.text.startswith(prompt_text):
+        start = len(prompt_text)
+    else:
+        gap = full.text[place.gap_start : place.start]
+        start = place.gap_start + common_text(gap, header) if prompt is not None else place.start
+    eot = own.text[ending[0] : ending[1]] if own is not None and ending is not None else ""
+    tail = full.text[place.stop : place.tail_stop]
+    end = place.stop + (len(eot) if tail.startswith(eot) else _shared_ending(tail, eot, header))
+    verdict = Verdict.PROMPT
+    if opens and own is not None and ending is not None:
+        same = full.text.startswith(own.text[: ending[1]])
+        verdict = Verdict.EXACT if same else Verdict.HISTORY
+    intervals = _without_foreign(full.pieces, message, start, end)
+    return TurnSpan(message, intervals, verdict, (place.stop, end))
+
+
+def _shared_ending(tail: str, eot: str, header: str) -> int:
+    """How much of a turn's end-of-turn text also stands in the conversation, if not all of it does.
+
+    Both texts may go on with the same start of a next header. The marker that opens the generation prompt closed
+    the turn before it, so it closes this one too; failing that, the first marker does.
+    """
+    shared = tail[: common_text(tail, eot)].rstrip()
+    markers = list(_MARKER.finditer(shared))
+    closing = _MARKER.search(header)
+    for marker in markers:
+        if closing is not None and marker.group() == closing.group():
+            return marker.end()
+    return markers[0].end() if markers else len(shared)
+
+
+def _judge_by_text(
+    full: TracedRender, own: TracedRender, prompt: TracedRender | None, message: int, *, gone: bool
+) -> TurnSpan:
+    """The verdict where no piece of the turn shows: an empty turn, a lost trace, or a turn gone from history."""
+    if prompt is None or not own.text.startswith(prompt.text):
+        return TurnSpan(message, (), Verdict.DROPPED if not full.lost else Verdict.PROMPT, (0, 0))
+    end = max(len(own.text.rstrip()), len(prompt.text))
+    if gone or not full.text.startswith(own.text[:end]):
+        return TurnSpan(message, (), Verdict.HISTORY, (0, 0))
+    interval = (len(prompt.text), end)
+    return TurnSpan(message, (interval,) if interval[0] < end else (), Verdict.EXACT, interval)
+
+
+def _without_foreign(
+    pieces: Sequence[Piece], message: int, start: int, end: int
+) -> tuple[tuple[int, int], ...]:
+    """``[start, end)`` less what other messages, tools or kwargs own in it."""
+    intervals: list[tuple[int, int]] = []
+    position = 0
+    for node, text, _ in pieces:
+        low, high = max(position, start), min(position + len(text), end)
+        position += len(text)
+        if low >= high or _is_foreign(node, message):
+            continue
+        if intervals and intervals[-1][1] == low:
+            intervals[-1] = (intervals[-1][0], high)
+        else:
+            intervals.append((low, high))
+    return tuple(intervals)
+
+
+def generation_spans(render: TracedRender) -> list[tuple[int | None, int, int]]:
+    """What the template's ``{% generation %}`` blocks printed: (message or None, start, stop), in order."""
+    blocks: dict[int, tuple[int | None, int, int]] = {}
+    position = 0
+    for node, text, block in render.pieces:
+        if block >= 0:
+            message, start, _ = blocks.get(block, (None, position, position))
+            blocks[block] = (message if message is not None else message_of(node), start, position + len(text))
+        position += len(text)
+    return [blocks[block] for block in sorted(blocks)]
