@@ -16,7 +16,7 @@ from ifttool.template.chat_template import TracedRender
 from ifttool.template.symbols import Node, Piece, owner
 
 # What looks like one control token where a tokenizer hasn't told: <|im_end|>, </s>, <end_of_turn>, [/INST].
-_MARKER = re.compile(r"<[^<>\s]{1,60}>|\[/?[A-Z_]{2,}\]")
+MARKER = re.compile(r"<[^<>\s]{1,60}>|\[/?[A-Z_]{2,}\]")
 
 # Fields of a message that templates print in its header, before what the model writes.
 _HEADER_FIELDS = frozenset({"role", "name"})
@@ -33,6 +33,14 @@ class Verdict(StrEnum):
     """The generation prompt isn't what precedes the turn, or the template refuses to give one."""
     DROPPED = "dropped"
     """The turn's content isn't in the render at all."""
+
+    @property
+    def code(self) -> str | None:
+        """The finding that goes with the verdict; None for ``exact``."""
+        return _CODES.get(self)
+
+
+_CODES = {Verdict.HISTORY: "IFT501", Verdict.PROMPT: "IFT502", Verdict.DROPPED: "IFT503"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +130,7 @@ def common_text(left: str, right: str) -> int:
     while length < min(len(left), len(right)) and left[length] == right[length]:
         length += 1
     for text in (left, right):
-        for marker in _MARKER.finditer(text):
+        for marker in MARKER.finditer(text):
             if marker.start() < length < marker.end():
                 length = marker.start()
     return length
@@ -139,7 +147,7 @@ def own_end(own: TracedRender, message: int, prompt: TracedRender | None) -> tup
         return None
     tail = own.text[place.stop : place.tail_stop]
     end = len(tail.rstrip())
-    markers = list(_MARKER.finditer(tail))
+    markers = list(MARKER.finditer(tail))
     if prompt is not None and markers and (header := prompt_tail(prompt)):
         opening = tail[markers[-1].start() :]
         if header.endswith(opening) and tail != header and (opening != tail or opening.rstrip() != opening):
@@ -192,8 +200,8 @@ def _shared_ending(tail: str, eot: str, header: str) -> int:
     the turn before it, so it closes this one too; failing that, the first marker does.
     """
     shared = tail[: common_text(tail, eot)].rstrip()
-    markers = list(_MARKER.finditer(shared))
-    closing = _MARKER.search(header)
+    markers = list(MARKER.finditer(shared))
+    closing = MARKER.search(header)
     for marker in markers:
         if closing is not None and marker.group() == closing.group():
             return marker.end()

@@ -1,0 +1,199 @@
+"""JSON texts to Python values, strictly; each kind of failure has its own code and place.
+
+msgspec decodes: it keeps integers exact, takes strict UTF-8 only and refuses NaN, lone surrogates
+and raw control characters. Its messages don't tell these apart, so a failed text is looked at
+again here; that costs nothing for good rows.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ifttool.errors import RowError
+from ifttool.io.json_structure import MAX_DEPTH, DepthError, certify, find_duplicate_key
+
+# Larger batches are certified with less overhead, but one odd row sends its whole batch to the
+# slower look at each row.
+_BATCH_ROWS = 32
+
+_DECODER = msgspec.json.Decoder()
+_ERROR_OFFSET = re.compile(r"\(byte (\d+)\)")
+_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|[^u])")
+_NOT_FINITE = re.compile(rb"-?(NaN|nan|Infinity|inf|Inf)\b")
+_TYPE_NAMES = {
+    list: "an array",
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    type(None): "null",
+}
+
+
+def decode_row(data: bytes, *, terminated: bool = True) -> dict[str, Any]:
+    """Decode one JSON object.
+
+    Args:
+        data: The row's bytes, without its line end.
+        terminated: Whether a line end followed; if not, a syntax error is ``IFT109``.
+
+    Returns:
+        The object. Integers are exact at any size.
+
+    Raises:
+        RowError: ``IFT101``-``IFT105`` or ``IFT107``-``IFT110``; the message has the byte offset
+            and the column (in characters, from 1) where they are known.
+    """
+    value = _require_object(_decode(data, terminated=terminated))
+    _check_structure(data, value)
+    return value
+
+
+def decode_rows(rows: Sequence[bytes]) -> list[dict[str, Any] | RowError]:
+    """Decode many JSON objects; one bad row never costs another.
+
+    Gives what ``decode_row`` gives or raises for each row, at about half its price, because the
+    search for duplicate keys runs over many rows at once.
+
+    Args:
+        rows: The rows' bytes, without line ends.
+
+    Returns:
+        One entry a row: the object, or the error that ``decode_row`` would raise.
+    """
+    results: list[dict[str, Any] | RowError] = []
+    for start in range(0, len(rows), _BATCH_ROWS):
+        results += _decode_batch(rows[start : start + _BATCH_ROWS])
+    return results
+
+
+def decode_value(text: str) -> Any:
+    """Decode any JSON value that sits inside a string, such as tool call arguments.
+
+    Raises:
+        RowError: As ``decode_row``, but any type of value is fine.
+    """
+    data = text.encode()
+    value = _decode(data, terminated=True)
+    _check_structure(data, value)
+    return value
+
+
+def _decode_batch(batch: Sequence[bytes]) -> Sequence[dict[str, Any] | RowError]:
+    try:
+        values = list(map(_DECODER.decode, batch))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return [_decode_or_error(data) for data in batch]
+    if all(type(value) is dict for value in values) and certify(b"\n".join(batch), values):
+        return values
+    return [_decode_or_error(data) for data in batch]
+
+
+def _decode_or_error(data: bytes) -> dict[str, Any] | RowError:
+    try:
+        return decode_row(data)
+    except RowError as error:
+        return error
+
+
+def _require_object(value: Any) -> dict[str, Any]:
+    if type(value) is dict:
+        return value
+    raise RowError("IFT104", f"the line holds {_TYPE_NAMES[type(value)]}, not an object")
+
+
+def _check_structure(data: bytes, value: Any) -> None:
+    try:
+        key = find_duplicate_key(data, value)
+    except DepthError:
+        raise _too_deep() from None
+    if key is not None:
+        raise RowError(
+            "IFT103",
+            f"the key {key!r} occurs twice in one object",
+            hint="tools disagree on which value counts; keep one",
+        )
+
+
+def _decode(data: bytes, *, terminated: bool) -> Any:
+    try:
+        return _DECODER.decode(data)
+    except RecursionError:
+        raise _too_deep() from None
+    except msgspec.ValidationError as error:
+        # The only values that fit no Python type: 1e999, and integers of over 4300 digits.
+        reason = str(error).partition(" - ")[0].lower()
+        raise RowError("IFT110", f"a number can't be kept exactly ({reason})") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _explain(data, str(error), terminated=terminated) from None
+
+
+def _too_deep() -> RowError:
+    return RowError("IFT105", f"the row is nested deeper than {MAX_DEPTH} levels")
+
+
+def _explain(data: bytes, reason: str, *, terminated: bool) -> RowError:
+    """Find out what is wrong with a text that msgspec refused for ``reason``."""
+    match = _ERROR_OFFSET.search(reason)
+    offset = int(match[1]) if match else len(data)
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        is_cut = error.end == len(data) and error.reason == "unexpected end of data"
+        if not is_cut and (error.start <= offset or match is None):
+            place = _place(data, error.start)
+            return RowError("IFT101", f"invalid UTF-8: byte 0x{data[error.start]:02x} at {place}")
+    surrogate = _lone_surrogate(data)
+    if surrogate is not None and surrogate < offset:
+        escape = data[surrogate : surrogate + 6].decode("ascii")
+        place = _place(data, surrogate)
+        return RowError("IFT107", f"{escape} at {place} is half of a surrogate pair")
+    if match is None:
+        return _cut_off(terminated=terminated)
+    place = _place(data, offset)
+    if "trailing characters" in reason:
+        return RowError(
+            "IFT108", f"a second value starts at {place}", hint="put every object on its own line"
+        )
+    start = offset - (data[offset - 1 : offset] == b"-")
+    if number := _NOT_FINITE.match(data, start):
+        place = _place(data, start)
+        return RowError("IFT110", f"{number[0].decode()} at {place} isn't a JSON number")
+    detail = _ERROR_OFFSET.sub("", reason).removeprefix("JSON is malformed: ").strip()
+    if not terminated:
+        return RowError("IFT109", f"the last line isn't valid JSON ({detail} at {place})", hint=_CUT_HINT)
+    return RowError("IFT102", f"invalid JSON: {detail} at {place}")
+
+
+_CUT_HINT = "the line has no line end; the file may still be being written"
+
+
+def _cut_off(*, terminated: bool) -> RowError:
+    if terminated:
+        return RowError("IFT102", "invalid JSON: the line ends in the middle of a value")
+    return RowError("IFT109", "the last line ends in the middle of a value", hint=_CUT_HINT)
+
+
+def _place(data: bytes, offset: int) -> str:
+    column = len(data[:offset].decode("utf-8", "replace")) + 1
+    return f"column {column} (byte {offset})"
+
+
+def _lone_surrogate(data: bytes) -> int | None:
+    """Give the offset of the first ``\\ud8xx``-``\\udfxx`` escape without its partner."""
+    high = None  # offset of a high surrogate that waits for its low one
+    for match in _ESCAPE.finditer(data):
+        if high is not None and match.start() != high + 6:
+            return high
+        code = int(match[1], 16) if match[1] else 0
+        is_low = 0xDC00 <= code < 0xE000
+        if is_low != (high is not None):
+            return match.start() if high is None else high
+        high = match.start() if 0xD800 <= code < 0xDC00 else None
+    if high is None:
+        return None
+    # At the very end the partner may just have been cut off.
+    rest = data[high + 6 :]
+    return None if rest == b"\\u"[: len(rest)] or rest.startswith(b"\\u") else high

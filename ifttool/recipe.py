@@ -1,0 +1,117 @@
+"""Everything that decides what a run makes of its input, in one frozen, picklable value."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from ifttool.errors import UsageError
+
+TrainOn = Literal["assistant-turns", "final-turn", "all-tokens"]
+Spans = Literal["auto", "generation", "completion"]
+Unroll = Literal["never", "always"]
+Overflow = Literal["drop", "error"]
+ToolArguments = Literal["object", "string", "keep"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How conversations become samples. Two runs with equal recipes and inputs write equal bytes.
+
+    Attributes:
+        template: Text of the chat template.
+        template_name: What to call it in messages.
+        tokenizer: Folder or file of the tokenizer, or ``default``.
+        template_kwargs: Extra template variables, JSON values.
+        date: What ``strftime_now`` reads, ISO 8601.
+        input_format: Row shape, or ``auto``.
+        tool_arguments: How tool-call arguments reach the template.
+        generation_prompt: Whether renders end in the generation prompt (``render`` only).
+        train_on: Which turns bear loss.
+        spans: Where a turn's span comes from: the template's tags or its completion.
+        unroll: Whether each trained turn becomes a sample of its own.
+        max_length: Longest sample in tokens; None for no limit.
+        overflow: What becomes of longer samples.
+        bears_loss: Whether samples have a loss mask at all (``tokenize --no-loss`` has none).
+        allow_text_markers: Accept an end-of-turn marker that the tokenizer doesn't know as one token.
+    """
+
+    template: str
+    template_name: str
+    tokenizer: str
+    date: str
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    input_format: str = "auto"
+    tool_arguments: ToolArguments = "object"
+    generation_prompt: bool = False
+    train_on: TrainOn = "assistant-turns"
+    spans: Spans = "auto"
+    unroll: Unroll = "never"
+    max_length: int | None = None
+    overflow: Overflow = "drop"
+    bears_loss: bool = True
+    allow_text_markers: bool = False
+
+    def __post_init__(self) -> None:
+        for name, kind in (
+            ("train_on", TrainOn),
+            ("spans", Spans),
+            ("unroll", Unroll),
+            ("overflow", Overflow),
+            ("tool_arguments", ToolArguments),
+        ):
+            if getattr(self, name) not in get_args(kind):
+                raise UsageError(
+                    f"{name.replace('_', '-')} can't be {getattr(self, name)!r}",
+                    hint=f"choose one of {', '.join(get_args(kind))}",
+                )
+        if self.max_length is not None and self.max_length < 2:
+            raise UsageError(f"max-length can't be {self.max_length}: a sample needs at least two tokens")
+
+    @property
+    def clock(self) -> datetime:
+        """The pinned clock."""
+        return parse_date(self.date)
+
+    @property
+    def template_sha256(self) -> str:
+        """Digest of the template's text, as hex."""
+        return hashlib.sha256(self.template.encode("utf-8")).hexdigest()
+
+    def as_json(self) -> dict[str, Any]:
+        """The recipe as plain JSON, for the manifest."""
+        plain = asdict(self)
+        plain["template_kwargs"] = dict(self.template_kwargs)
+        return plain
+
+
+def parse_date(text: str) -> datetime:
+    """A date or date and time, ISO 8601.
+
+    Raises:
+        UsageError: It isn't one.
+    """
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"--date {text!r} isn't a date", hint="write it as 2026-01-31") from error
+
+
+def parse_kwargs(text: str) -> dict[str, Any]:
+    """Template kwargs given as one JSON object.
+
+    Raises:
+        UsageError: It isn't a JSON object, or it names a variable that ifttool itself sets.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--template-kwargs isn't JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UsageError("--template-kwargs must be a JSON object", hint='such as \'{"enable_thinking": false}\'')
+    taken = sorted(value.keys() & {"messages", "tools", "documents", "add_generation_prompt"})
+    if taken:
+        raise UsageError(f"--template-kwargs can't set {', '.join(taken)}: the data and options do")
+    return value

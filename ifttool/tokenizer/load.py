@@ -1,0 +1,129 @@
+"""Loading a tokenizer: ``tokenizer.json`` and what stands beside it.
+
+Only ``tokenizer.json`` and plain configuration are read; nothing of a model folder is ever executed.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+# The Rust side may not spawn threads in a process that forks later (deadlock); workers are the parallelism here.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import tokenizers
+from tokenizers import AddedToken
+
+from ifttool.errors import TokenizerError
+from ifttool.tokenizer.special_tokens import special_tokens
+
+DEFAULT_TOKENIZER = "default"
+_MAX_FILE_BYTES = 256 * 1024 * 1024
+_MAX_ID = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """A loaded tokenizer.
+
+    Attributes:
+        name: The path as given, or ``default``.
+        backend: The ``tokenizers`` object, truncation and padding switched off.
+        special_tokens: What templates may read: ``bos_token``, ``eos_token``, ….
+        added: Text of every added token → whether it is special.
+        sha256: Digest of ``tokenizer.json``.
+        folder: Where its files are, to be copied beside the shards.
+    """
+
+    name: str
+    backend: tokenizers.Tokenizer
+    special_tokens: dict[str, str]
+    added: dict[str, bool]
+    sha256: str
+    folder: Path
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id."""
+        return int(self.backend.get_vocab_size(with_added_tokens=True))
+
+    def id_of(self, token: str | None) -> int | None:
+        """The id of a token, or None if the tokenizer has no such token."""
+        return self.backend.token_to_id(token) if token is not None else None
+
+
+def load_tokenizer(source: str) -> Tokenizer:
+    """Load a tokenizer.
+
+    Args:
+        source: A folder with ``tokenizer.json``, the file itself, or ``default`` for the small one in the package.
+
+    Raises:
+        TokenizerError: It isn't there, can't be parsed, or asks for something that would corrupt shards silently.
+    """
+    path = _locate(source)
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise TokenizerError(f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB")
+        raw = path.read_bytes()
+        spec = json.loads(raw)
+    except (OSError, ValueError, RecursionError) as error:
+        raise TokenizerError(f"tokenizer {path} can't be read: {error}") from error
+    _refuse(spec, path)
+    backend = _build(raw.decode("utf-8"), path)
+    backend.no_truncation()
+    backend.no_padding()
+    named = special_tokens(path.parent)
+    _add_missing(backend, named)
+    added = {token.content: token.special for token in backend.get_added_tokens_decoder().values()}
+    return Tokenizer(source, backend, named, added, hashlib.sha256(raw).hexdigest(), path.parent)
+
+
+def _locate(source: str) -> Path:
+    if source == DEFAULT_TOKENIZER and not Path(source).exists():
+        return Path(str(files("ifttool.tokenizer"))) / "default" / "tokenizer.json"
+    path = Path(source)
+    if path.is_dir():
+        path = path / "tokenizer.json"
+    if not path.is_file():
+        raise TokenizerError(
+            f"no tokenizer at {source}",
+            hint="give a folder that holds tokenizer.json, the file itself, or 'default'",
+        )
+    return path
+
+
+def _refuse(spec: Any, path: Path) -> None:
+    """Refuse what makes ids random or absurd; truncation and padding are merely switched off."""
+    if not isinstance(spec, dict) or not isinstance(spec.get("model"), dict):
+        raise TokenizerError(f"{path} isn't a tokenizer.json: it has no model")
+    if spec["model"].get("dropout"):
+        raise TokenizerError(
+            f"{path} sets BPE dropout {spec['model']['dropout']}: the same text would give other ids every time",
+            hint='set "dropout": null in its model',
+        )
+    vocab = spec["model"].get("vocab")
+    ids = list(vocab.values()) if isinstance(vocab, dict) else []
+    ids += [token.get("id") for token in spec.get("added_tokens") or [] if isinstance(token, dict)]
+    for token_id in ids:
+        if not isinstance(token_id, int) or not 0 <= token_id <= _MAX_ID:
+            raise TokenizerError(f"{path} holds token id {token_id!r}; ids must lie in 0..{_MAX_ID}")
+
+
+def _build(text: str, path: Path) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_str(text)
+    except BaseException as error:  # a Rust panic isn't an Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        raise TokenizerError(f"tokenizer {path} can't be loaded: {error}") from error
+
+
+def _add_missing(backend: tokenizers.Tokenizer, named: dict[str, str]) -> None:
+    """Add named special tokens that ``tokenizer.json`` lacks, as transformers does when it loads the folder."""
+    for token in named.values():
+        if backend.token_to_id(token) is None:
+            backend.add_special_tokens([AddedToken(token, special=True, normalized=False)])

@@ -1,0 +1,51 @@
+"""Which turns are trained, and one conversation → one conversation a trained turn."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ifttool.records import Conversation
+
+
+def trained_turns(conversation: Conversation, *, final_only: bool = False) -> list[int]:
+    """Message indices of the turns to train on.
+
+    A message's own ``train`` flag decides where it has one; otherwise assistant messages are trained. With
+    ``final_only`` just the last of them is.
+    """
+    flags = conversation.train or (None,) * len(conversation.messages)
+    turns = [
+        index
+        for index, (message, flag) in enumerate(zip(conversation.messages, flags, strict=True))
+        if (flag if flag is not None else message["role"] == "assistant")
+    ]
+    return turns[-1:] if final_only else turns
+
+
+def unrolled(conversation: Conversation, turns: Sequence[int]) -> Iterator[Conversation]:
+    """One conversation for each of ``turns``: everything up to and including it, nothing after.
+
+    Only the last message of each is flagged for training.
+    """
+    for turn in turns:
+        flags = (False,) * turn + (True,)
+        yield Conversation(
+            messages=conversation.messages[: turn + 1],
+            tools=conversation.tools,
+            train=flags,
+            id=None if conversation.id is None else f"{conversation.id}#{turn}",
+        )
+
+
+def conversation_row(conversation: Conversation) -> dict[str, Any]:
+    """A conversation as a JSON row that ifttool reads back, training flags included."""
+    messages = conversation.messages
+    if conversation.train:
+        messages = [
+            message if flag is None else {**message, "train": flag}
+            for message, flag in zip(messages, conversation.train, strict=True)
+        ]
+    row: dict[str, Any] = {} if conversation.id is None else {"id": conversation.id}
+    row["messages"] = messages
+    if conversation.tools is not None:
+        row["tools"] = conversation.tools
+    return row
