@@ -1,12 +1,16 @@
 """The row ledger: every input line ends as blank, rejected, dropped or kept, and the totals add up."""
 
 import base64
+import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ifttool.errors import RowError, RunError
 from ifttool.records import Place
+
+_ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
 
 
 @dataclass(slots=True)
@@ -46,6 +50,17 @@ class SourceLedger:
         if accounted != self.lines:
             raise RunError(f"internal error: {source} has {self.lines} lines but {accounted} are accounted for")
 
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "SourceLedger":
+        """What :meth:`as_json` gave; raises KeyError or TypeError if it isn't that."""
+        return cls(
+            plain["lines"],
+            plain["blanks"],
+            plain["kept"],
+            Counter(plain["rejected"]),
+            Counter(plain["dropped"]),
+        )
+
     def as_json(self) -> dict[str, Any]:
         return {
             "lines": self.lines,
@@ -65,6 +80,7 @@ class Tally:
         samples: Samples written.
         tokens: Tokens in them.
         trained_tokens: Training targets in them.
+        messages: Messages of kept rows by role; roles that aren't standard count as ``other``.
         samples_dropped: Samples of kept rows that were left out, by code.
         verdicts: Trained turns by verdict.
         findings: How often each 5xx code was met.
@@ -75,10 +91,16 @@ class Tally:
     samples: int = 0
     tokens: int = 0
     trained_tokens: int = 0
+    messages: Counter[str] = field(default_factory=Counter)
     samples_dropped: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[str] = field(default_factory=Counter)
     findings: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+
+    def count_messages(self, roles: Iterable[str]) -> None:
+        """Count the messages of a kept row. Names of roles come from the data, so only known ones become keys."""
+        for role in roles:
+            self.messages[role if role in _ROLES else "other"] += 1
 
     def of(self, source: str) -> SourceLedger:
         """The ledger of one input, made at first sight."""
@@ -99,6 +121,7 @@ class Tally:
             self.samples + other.samples,
             self.tokens + other.tokens,
             self.trained_tokens + other.trained_tokens,
+            self.messages + other.messages,
             self.samples_dropped + other.samples_dropped,
             self.verdicts + other.verdicts,
             self.findings + other.findings,
@@ -115,12 +138,28 @@ class Tally:
         for source, ledger in self.sources.items():
             ledger.check(source)
 
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "Tally":
+        """What :meth:`as_json` gave; raises KeyError, TypeError or AttributeError if it isn't that."""
+        return cls(
+            {source: SourceLedger.from_json(ledger) for source, ledger in plain["inputs"].items()},
+            plain["samples"],
+            plain["tokens"],
+            plain["trained_tokens"],
+            Counter(plain["messages"]),
+            Counter(plain["samples_dropped"]),
+            Counter(plain["verdicts"]),
+            Counter(plain["findings"]),
+            dict(plain["examples"]),
+        )
+
     def as_json(self) -> dict[str, Any]:
         return {
             "inputs": {source: ledger.as_json() for source, ledger in self.sources.items()},
             "samples": self.samples,
             "tokens": self.tokens,
             "trained_tokens": self.trained_tokens,
+            "messages": dict(sorted(self.messages.items())),
             "samples_dropped": dict(sorted(self.samples_dropped.items())),
             "verdicts": dict(sorted(self.verdicts.items())),
             "findings": dict(sorted(self.findings.items())),
@@ -128,9 +167,9 @@ class Tally:
         }
 
 
-def reject_record(place: Place, data: bytes | None, error: RowError, *, kind: str) -> dict[str, Any]:
+def reject_line(place: Place, data: bytes | None, error: RowError, *, kind: str) -> bytes:
     """One line of ``rejects.jsonl``. ``raw_b64`` gives the original bytes back; it is null for over-long lines."""
-    return {
+    record = {
         "kind": kind,
         "file": place.source,
         "line": place.line,
@@ -142,3 +181,4 @@ def reject_record(place: Place, data: bytes | None, error: RowError, *, kind: st
         "hint": error.hint,
         "raw_b64": None if data is None else base64.b64encode(data).decode("ascii"),
     }
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

@@ -67,4 +67,5 @@ def _inside(encoded: EncodedBatch, intervals: Sequence[Intervals]) -> npt.NDArra
         np.int64,
     )
     index = np.searchsorted(bounds, positions + np.repeat(base, lengths), side="right")
-    return (index & 1).astype(np.bool_)
+    inside: npt.NDArray[np.bool_] = (index & 1).astype(np.bool_)
+    return inside

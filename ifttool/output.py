@@ -65,7 +65,7 @@ class FolderSink:
         return PartPaths(
             shard=self._root / "data" / f"{name}.{self._format}",
             provenance=self._root / "provenance" / f"{name}.parquet",
-            rejects=self._root / f"{name}.rejects.jsonl",
+            rejects=self._root / "provenance" / f"{name}.rejects.jsonl",
         )
 
     def finish(self, results: Sequence[SplitResult]) -> list[Shard]:
@@ -141,10 +141,7 @@ class FileSink:
     """
 
     def __init__(self, path: Path, *, file_format: FileFormat, force: bool) -> None:
-        if not path.parent.is_dir():
-            raise UsageError(f"{path.parent} isn't a folder", hint="create it first")
-        if path.exists() and not force:
-            raise UsageError(f"{path} exists", hint="--force overwrites it")
+        check_new_file(path, force=force)
         self._path, self._format = path, file_format
         self._folder = path.parent / f".{path.name}.parts"
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -166,6 +163,18 @@ class FileSink:
 
     def discard(self, count: int) -> None:  # noqa: ARG002 - one folder holds them all
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def check_new_file(path: Path, *, force: bool) -> None:
+    """Make sure that a file may be written.
+
+    Raises:
+        UsageError: It exists and ``force`` isn't given, or its folder doesn't exist.
+    """
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent} isn't a folder", hint="create it first")
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists", hint="--force overwrites it")
 
 
 def join_rejects(parts: Sequence[Path], target: Path | None) -> None:

@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast, get_args
 
 import pyarrow
 
+from ifttool import __version__
+from ifttool.errors import UsageError
 from ifttool.ledger import Tally
 from ifttool.output import FileSink, FolderSink, Shard, join_rejects
 from ifttool.recipe import Recipe
@@ -37,6 +39,17 @@ class Target:
     file_format: FileFormat = "parquet"
     columns: tuple[str, ...] = COLUMNS
     force: bool = False
+
+    @classmethod
+    def of(cls, path: Path, *, file_format: str, columns: tuple[str, ...] = COLUMNS, force: bool = False) -> "Target":
+        """A target from options.
+
+        Raises:
+            UsageError: There is no such format.
+        """
+        if file_format not in get_args(FileFormat):
+            raise UsageError(f"--format can't be {file_format!r}", hint="choose parquet or arrow")
+        return cls(path, cast(FileFormat, file_format), columns, force)
 
     @property
     def is_file(self) -> bool:
@@ -158,8 +171,8 @@ def _complete(
 
 
 def _versions() -> dict[str, str]:
-    names = ("ifttool", "jinja2", "tokenizers", "numpy")
-    return {**{name: version(name) for name in names}, "pyarrow": pyarrow.__version__,
+    names = ("jinja2", "tokenizers", "numpy")
+    return {"ifttool": __version__, **{name: version(name) for name in names}, "pyarrow": pyarrow.__version__,
             "python": platform.python_version()}  # fmt: skip
 
 
@@ -168,7 +181,7 @@ def _schema_metadata(recipe: Recipe, worker: Worker) -> dict[str, Any]:
     tokenizer = worker.tokenizer
     return {
         "format": FORMAT,
-        "ifttool": version("ifttool"),
+        "ifttool": __version__,
         "template_sha256": recipe.template_sha256,
         "tokenizer_sha256": tokenizer.sha256,
         "vocab_size": tokenizer.vocab_size,

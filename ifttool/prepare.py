@@ -27,6 +27,7 @@ class Prepared:
         starts: Where the completions of trained turns start, in characters.
         turns: Spans and verdicts of the trained turns.
         origin: Where the sample comes from.
+        roles: Roles of all messages of its row, also of those that unrolling cut off.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Prepared:
     starts: tuple[int, ...]
     turns: tuple[TurnSpan, ...]
     origin: Origin
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,29 +105,36 @@ class Preparer:
             RowError: The row is rejected (1xx-3xx), or there is nothing to train on (``IFT401``).
         """
         conversation = read_conversation(row, self._recipe)
+        roles = tuple(message["role"] for message in conversation.messages)
         if self._recipe.train_on == "all-tokens":
-            yield self._everything(row, conversation)
+            yield self._everything(row, conversation, roles)
             return
         turns = trained_turns(conversation, final_only=self._recipe.train_on == "final-turn")
         if not turns:
             raise RowError("IFT401", "the conversation has no turn to train on")
         if self._recipe.unroll == "always":
-            for part in unrolled(conversation, turns):
-                last = len(part.messages) - 1
-                yield self._sample(row, part, [last], turn=last)
+            for part in unrolled(conversation, turns, final_only=not self._recipe.train_history):
+                turn = len(part.messages) - 1
+                yield self._sample(row, part, trained_turns(part), turn=turn, roles=roles)
         else:
-            yield self._sample(row, conversation, turns, turn=None)
+            yield self._sample(row, conversation, turns, turn=None, roles=roles)
 
-    def _everything(self, row: RawRow, conversation: Conversation) -> Prepared:
+    def _everything(self, row: RawRow, conversation: Conversation, roles: tuple[str, ...]) -> Prepared:
         text = self._template.render(conversation.messages, conversation.tools)
         if not text:
             raise RowError("IFT303", f"chat template {self._template.name} renders nothing for this conversation")
         origin = Origin(row.place, conversation.id, None, 0, "none")
         trained = ((0, len(text)),) if self._recipe.bears_loss else ()
-        return Prepared(text, trained, (), (), origin)
+        return Prepared(text, trained, (), (), origin, roles)
 
     def _sample(
-        self, row: RawRow, conversation: Conversation, turns: Sequence[int], *, turn: int | None
+        self,
+        row: RawRow,
+        conversation: Conversation,
+        turns: Sequence[int],
+        *,
+        turn: int | None,
+        roles: tuple[str, ...],
     ) -> Prepared:
         analysis = analyse(self._template, conversation, turns)
         trained = self._intervals(analysis, turns)
@@ -133,7 +142,7 @@ class Preparer:
         worst = next(verdict for verdict in _WORST_FIRST if verdict in verdicts)
         origin = Origin(row.place, conversation.id, turn, len(turns), worst.value)
         starts = tuple(span.intervals[0][0] for span in analysis.turns if span.intervals)
-        return Prepared(analysis.render.text, trained, starts, analysis.turns, origin)
+        return Prepared(analysis.render.text, trained, starts, analysis.turns, origin, roles)
 
     def _intervals(self, analysis: Analysis, turns: Sequence[int]) -> tuple[tuple[int, int], ...]:
         blocks = generation_spans(analysis.render) if self._recipe.spans != "completion" else []

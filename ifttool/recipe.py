@@ -32,6 +32,7 @@ class Recipe:
         train_on: Which turns bear loss.
         spans: Where a turn's span comes from: the template's tags or its completion.
         unroll: Whether each trained turn becomes a sample of its own.
+        train_history: Whether an unrolled sample trains its earlier turns again.
         max_length: Longest sample in tokens; None for no limit.
         overflow: What becomes of longer samples.
         bears_loss: Whether samples have a loss mask at all (``tokenize --no-loss`` has none).
@@ -49,6 +50,7 @@ class Recipe:
     train_on: TrainOn = "assistant-turns"
     spans: Spans = "auto"
     unroll: Unroll = "never"
+    train_history: bool = False
     max_length: int | None = None
     overflow: Overflow = "drop"
     bears_loss: bool = True

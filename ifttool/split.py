@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
 import pyarrow as pa
 
 from ifttool.errors import RowError
 from ifttool.io.atomic import atomic_writer
 from ifttool.io.source import SkippedLine, read_rows
-from ifttool.ledger import Tally, reject_record
+from ifttool.ledger import Tally, reject_line
 from ifttool.records import Place, RawRow
 from ifttool.shards import ShardInfo, ShardWriter
 from ifttool.worker import Worker
@@ -81,13 +80,12 @@ def process_split(split: Split, worker: Worker, paths: PartPaths, *, schema: pa.
     """
     tally = Tally()
     left_out = 0
-    encode = msgspec.json.Encoder().encode
     with atomic_writer(paths.rejects) as rejects:
 
         def refuse(place: Place, data: bytes | None, error: RowError, kind: str) -> None:
             nonlocal left_out
             left_out += 1
-            rejects.write(encode(reject_record(place, data, error, kind=kind)) + b"\n")
+            rejects.write(reject_line(place, data, error, kind=kind))
 
         with ShardWriter(paths.shard, provenance=paths.provenance, schema=schema) as writer:
             for samples in worker.samples(split.items, tally, refuse):

@@ -21,17 +21,21 @@ def trained_turns(conversation: Conversation, *, final_only: bool = False) -> li
     return turns[-1:] if final_only else turns
 
 
-def unrolled(conversation: Conversation, turns: Sequence[int]) -> Iterator[Conversation]:
+def unrolled(
+    conversation: Conversation, turns: Sequence[int], *, final_only: bool = True
+) -> Iterator[Conversation]:
     """One conversation for each of ``turns``: everything up to and including it, nothing after.
 
-    Only the last message of each is flagged for training.
+    Args:
+        conversation: What to unroll.
+        turns: Message indices, as :func:`trained_turns` gives them.
+        final_only: Flag only the last message of each for training; otherwise earlier turns are trained too.
     """
     for turn in turns:
-        flags = (False,) * turn + (True,)
         yield Conversation(
             messages=conversation.messages[: turn + 1],
             tools=conversation.tools,
-            train=flags,
+            train=(False,) * turn + (True,) if final_only else conversation.train[: turn + 1],
             id=None if conversation.id is None else f"{conversation.id}#{turn}",
         )
 
@@ -41,7 +45,8 @@ def conversation_row(conversation: Conversation) -> dict[str, Any]:
     messages = conversation.messages
     if conversation.train:
         messages = [
-            message if flag is None else {**message, "train": flag}
+            # Only assistant messages are trained by default, so only a flag that says otherwise is written out.
+            message if flag is None or flag == (message["role"] == "assistant") else {**message, "train": flag}
             for message, flag in zip(messages, conversation.train, strict=True)
         ]
     row: dict[str, Any] = {} if conversation.id is None else {"id": conversation.id}

@@ -175,6 +175,7 @@ class Worker:
     def _book(self, row: _Row, reasons: Sequence[RowError | None], tally: Tally, refuse: Refuse) -> None:
         if any(reason is None for reason in reasons):
             tally.of(row.row.place.source).kept += 1
+            tally.count_messages(row.samples[0].roles)
             tally.samples_dropped.update(reason.code for reason in reasons if reason is not None)
         else:
             reason = next(reason for reason in reasons if reason is not None)

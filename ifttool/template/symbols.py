@@ -10,7 +10,7 @@ be compared without looking at contents:
   every input of that operation, so the text is constant where the guard holds.
 - ``Json(path, options)``: the JSON text of a whole subtree.
 - ``Map(function, args, node)``: one string made of another, character order kept.
-- ``Cut(select, parts, index)``: the share of part ``index`` in a substring of the joined parts.
+- ``Cut(select, parts, part)``: the share of part number ``part`` in a substring of the joined parts.
 """
 
 import json
@@ -50,7 +50,7 @@ class Map(NamedTuple):
 class Cut(NamedTuple):
     select: tuple[Any, ...]
     parts: tuple["Node", ...]
-    index: int
+    part: int
 
 
 Node = str | Leaf | Key | Fixed | Json | Map | Cut
@@ -72,7 +72,7 @@ def owner(node: Node) -> Path | None:
         if isinstance(node, Map):
             node = node.node
         elif isinstance(node, Cut):
-            node = node.parts[node.index]
+            node = node.parts[node.part]
         else:
             return node.path
 

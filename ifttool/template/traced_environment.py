@@ -57,7 +57,7 @@ class TracingEnvironment(ChatEnvironment):
         super().__init__(clock=clock)
         self.trace = Trace()
         self._blocks = 0
-        self.concat = self._concat  # type: ignore[assignment]
+        self.concat = self._concat  # type: ignore[method-assign]
         for name, function in list(self.filters.items()):
             if name not in _TRANSPARENT_FILTERS:
                 self.filters[name] = self._unfollowed(function)
@@ -120,7 +120,9 @@ class TracingEnvironment(ChatEnvironment):
         separators: tuple[str, str] | None = None,
         sort_keys: bool = False,
     ) -> TracedStr:
-        options = (ensure_ascii, indent, tuple(separators) if separators else None, sort_keys)
+        if separators is not None:  # a list in templates; options must be hashable
+            separators = (separators[0], separators[1])
+        options = (ensure_ascii, indent, separators, sort_keys)
         if isinstance(value, TracedDict | TracedList):
             return self._subtree(value, options, tojson(value.plain, *options))
         if indent is None and not sort_keys:

@@ -1,0 +1,5 @@
+"""``python -m ifttool``."""
+
+from ifttool.cli.app import main
+
+main()

@@ -1,0 +1,45 @@
+"""The ``ifttool`` command. Imports of commands are light; each loads what it needs when it runs."""
+
+from typing import Annotated
+
+import typer
+
+from ifttool import __version__
+from ifttool.cli import commands
+from ifttool.cli.run import command
+
+app = typer.Typer(
+    name="ifttool",
+    help="Turn chat conversations into training shards with loss masks that are right on every chat template.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ifttool {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of ifttool itself."""
+
+
+app.command()(command(commands.render))
+app.command()(command(commands.tokenize))
+app.command()(command(commands.mask))
+app.command()(command(commands.unroll))
+app.command()(command(commands.stats))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

@@ -1,0 +1,107 @@
+"""Options that several commands share: one name and one meaning everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT...",
+        help="JSONL or Parquet files, globs, or - for standard input (the default). .gz, .zst and .xz are unpacked.",
+        show_default=False,
+    ),
+]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        "-t",
+        metavar="NAME|FILE|DIR",
+        help="Chat template: a built-in name, a .jinja file, a tokenizer folder or a hub id. "
+        "[default: the tokenizer's own]",
+        show_default=False,
+    ),
+]
+TemplateName = Annotated[
+    str | None,
+    typer.Option("--template-name", metavar="NAME", help="Which of several named templates, such as tool_use."),
+]
+TokenizerOption = Annotated[
+    str, typer.Option("--tokenizer", metavar="DIR", help="Folder with tokenizer.json, or the file itself.")
+]
+TemplateKwargs = Annotated[
+    str | None,
+    typer.Option("--template-kwargs", metavar="JSON", help='Template variables: \'{"enable_thinking": false}\'.'),
+]
+Date = Annotated[
+    str | None,
+    typer.Option("--date", metavar="DATE", help="What the template's clock shows. [default: today, recorded]"),
+]
+UnrollOutput = Annotated[
+    str,
+    typer.Option("--output", "-o", metavar="OUT", help="- or a .jsonl file for conversations; else as for mask."),
+]
+GenerationPrompt = Annotated[
+    bool, typer.Option("--generation-prompt", help="End each render with the generation prompt.")
+]
+Plain = Annotated[bool, typer.Option("--plain", help="Print the text itself instead of JSONL.")]
+NoLoss = Annotated[bool, typer.Option("--no-loss", help="Write input_ids and attention_mask only.")]
+InputFormat = Annotated[
+    str,
+    typer.Option(
+        "--input-format", metavar="NAME", help="auto, messages, sharegpt, alpaca, prompt-completion or text."
+    ),
+]
+ToolArguments = Annotated[
+    str,
+    typer.Option(
+        "--tool-arguments", metavar="KIND", help="Tool-call arguments as the template gets them: object, string, keep."
+    ),
+]
+TrainOn = Annotated[
+    str, typer.Option("--train-on", metavar="WHAT", help="assistant-turns, final-turn or all-tokens.")
+]
+Spans = Annotated[
+    str,
+    typer.Option(
+        "--spans",
+        metavar="SOURCE",
+        help="Where a turn's span comes from: the template's generation tags or the turn's completion. "
+        "auto takes the tags if there are any.",
+    ),
+]
+MaxLength = Annotated[
+    int | None, typer.Option("--max-length", metavar="N", help="Longest sample, in tokens. [default: no limit]")
+]
+Overflow = Annotated[
+    str, typer.Option("--overflow", metavar="WHAT", help="Samples over --max-length: drop (and count) or error.")
+]
+AllowTextMarkers = Annotated[
+    bool,
+    typer.Option(
+        "--allow-text-markers", help="Accept an end-of-turn marker that isn't one token of the tokenizer."
+    ),
+]
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="OUT", help="A folder of shards, or one .parquet or .arrow file.", show_default=False
+    ),
+]
+StreamOutput = Annotated[
+    str, typer.Option("--output", "-o", metavar="FILE", help="JSONL file, or - for standard output.")
+]
+Format = Annotated[str, typer.Option("--format", metavar="NAME", help="parquet or arrow.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an earlier output of ifttool.")]
+MaxRejects = Annotated[
+    str,
+    typer.Option("--max-rejects", metavar="N|P%", help="How many rows may be rejected before the run counts as failed."),
+]
+Rejects = Annotated[
+    Path | None,
+    typer.Option("--rejects", metavar="FILE", help="Write rejected rows here, with reason and original bytes."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on standard output.")]

@@ -1,0 +1,64 @@
+"""What every command does around its work: errors → messages and exit codes, signals, broken pipes."""
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+
+from ifttool.cli.console import printable, report_error, say
+from ifttool.errors import IfttoolError
+
+DONE, DATA, USAGE, FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived: unwind like an interrupt, so that temporary files go away."""
+
+
+def _on_sigterm(_signal: int, _frame: object) -> NoReturn:
+    raise _Terminated
+
+
+def command(body: Callable[..., int | None]) -> Callable[..., None]:
+    """A command body that returns its exit code, made into a Typer command."""
+
+    @functools.wraps(body)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        signal.signal(signal.SIGTERM, _on_sigterm)
+        raise typer.Exit(_run(lambda: body(*args, **kwargs)))
+
+    return guarded
+
+
+def _run(body: Callable[[], int | None]) -> int:
+    try:
+        code = body() or DONE
+        sys.stdout.flush()
+    except IfttoolError as error:
+        report_error(error)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader went away (`| head`), which is its right. What is left in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except KeyboardInterrupt:
+        say("ifttool: interrupted")
+        return INTERRUPTED
+    except _Terminated:
+        say("ifttool: terminated")
+        return TERMINATED
+    except OSError as error:
+        say(f"ifttool: error: {error.filename or 'I/O'}: {error.strerror}")
+        return FAILED
+    except Exception as error:
+        # A traceback would print people's data; it is there on request.
+        if os.environ.get("IFTTOOL_DEBUG"):
+            raise
+        say(f"ifttool: internal error: {type(error).__name__}: {printable(str(error))}")
+        say("  hint: this is a defect of ifttool; IFTTOOL_DEBUG=1 shows where")
+        return FAILED
+    return code

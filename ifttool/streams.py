@@ -1,0 +1,114 @@
+"""Rows in, JSON rows out, one at a time: ``render`` and ``unroll`` without shards."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+from ifttool.errors import RowError
+from ifttool.io.source import SkippedLine, read_rows
+from ifttool.ledger import Tally
+from ifttool.prepare import analyse, read_conversation
+from ifttool.recipe import Recipe
+from ifttool.records import Conversation, RawRow
+from ifttool.template.chat_template import ChatTemplate
+from ifttool.unroll import conversation_row, trained_turns, unrolled
+from ifttool.worker import Refuse
+
+
+def conversations(
+    sources: Sequence[str], recipe: Recipe, tally: Tally, refuse: Refuse, *, stdin: BinaryIO | None = None
+) -> Iterator[tuple[RawRow, Conversation]]:
+    """Every readable conversation with its row; counts lines, blanks and rejects into ``tally``.
+
+    The caller counts what it keeps (:func:`keep`) or leaves out (:func:`leave_out`).
+    """
+    for source in sources:
+        for item in read_rows(source, stdin=stdin):
+            ledger = tally.of(source)
+            ledger.lines += 1
+            if isinstance(item, SkippedLine):
+                if item.error is None:
+                    ledger.blanks += 1
+                else:
+                    ledger.rejected[item.error.code] += 1
+                    refuse(item.place, None, item.error, "rejected")
+                continue
+            try:
+                conversation = read_conversation(item, recipe)
+            except RowError as error:
+                leave_out(item, error, tally, refuse)
+            else:
+                yield item, conversation
+
+
+def keep(row: RawRow, samples: int, tally: Tally) -> None:
+    """Count a row that gave samples."""
+    tally.of(row.place.source).kept += 1
+    tally.samples += samples
+
+
+def leave_out(row: RawRow, error: RowError, tally: Tally, refuse: Refuse) -> None:
+    """Count and report a row that gives nothing: dropped if there is no turn to train on, else rejected."""
+    ledger = tally.of(row.place.source)
+    dropped = error.code == "IFT401"
+    (ledger.dropped if dropped else ledger.rejected)[error.code] += 1
+    refuse(row.place, row.data, error, "dropped" if dropped else "rejected")
+
+
+def render_rows(
+    sources: Sequence[str],
+    recipe: Recipe,
+    template: ChatTemplate,
+    tally: Tally,
+    refuse: Refuse,
+    *,
+    stdin: BinaryIO | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Each conversation as the text the model sees.
+
+    Yields:
+        ``source``, ``line``, ``id`` (if any), ``text`` and ``spans``: for each trained turn its ``message``, half-open
+        character intervals and verdict. With ``recipe.generation_prompt`` there are no spans.
+    """
+    for row, conversation in conversations(sources, recipe, tally, refuse, stdin=stdin):
+        try:
+            rendered = _render(conversation, recipe, template)
+        except RowError as error:
+            leave_out(row, error, tally, refuse)
+            continue
+        keep(row, 1, tally)
+        head: dict[str, Any] = {"source": row.place.source, "line": row.place.line}
+        if conversation.id is not None:
+            head["id"] = conversation.id
+        yield head | rendered
+
+
+def _render(conversation: Conversation, recipe: Recipe, template: ChatTemplate) -> dict[str, Any]:
+    if recipe.generation_prompt:
+        text = template.render(conversation.messages, conversation.tools, add_generation_prompt=True)
+        return {"text": text}
+    turns = trained_turns(conversation, final_only=recipe.train_on == "final-turn")
+    analysis = analyse(template, conversation, turns)
+    spans = [
+        {"message": span.message, "intervals": span.intervals, "verdict": span.verdict.value}
+        for span in analysis.turns
+    ]
+    return {"text": analysis.render.text, "spans": spans}
+
+
+def unroll_rows(
+    sources: Sequence[str], recipe: Recipe, tally: Tally, refuse: Refuse, *, stdin: BinaryIO | None = None
+) -> Iterator[dict[str, Any]]:
+    """One conversation row for each trained turn, ending with it.
+
+    With ``final-turn`` (what ``unroll`` is for) earlier turns are flagged ``"train": false``; with
+    ``assistant-turns`` they keep their own flags, so that they are trained too.
+    """
+    for row, conversation in conversations(sources, recipe, tally, refuse, stdin=stdin):
+        turns = trained_turns(conversation)
+        if not turns:
+            error = RowError("IFT401", "the conversation has no turn to train on")
+            leave_out(row, error, tally, refuse)
+            continue
+        keep(row, len(turns), tally)
+        for part in unrolled(conversation, turns, final_only=recipe.train_on == "final-turn"):
+            yield conversation_row(part)
