@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -108,6 +109,12 @@ class ShardWriter:
                 self._writer.close()
                 if self._side is not None:
                     self._side.close()
+            else:
+                # Closed while its file is still open: pyarrow's destructor would complain later.
+                with suppress(Exception):
+                    self._writer.close()
+                    if self._side is not None:
+                        self._side.close()
         except BaseException as failure:
             kind, error, trace = type(failure), failure, failure.__traceback__
             raise

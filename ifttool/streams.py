@@ -6,9 +6,10 @@ from typing import Any, BinaryIO
 from ifttool.errors import RowError
 from ifttool.io.source import SkippedLine, read_rows
 from ifttool.ledger import Tally
-from ifttool.prepare import analyse, read_conversation
+from ifttool.prepare import read_conversation
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, RawRow
+from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.unroll import conversation_row, trained_turns, unrolled
 from ifttool.worker import Refuse
@@ -69,9 +70,10 @@ def render_rows(
         ``source``, ``line``, ``id`` (if any), ``text`` and ``spans``: for each trained turn its ``message``, half-open
         character intervals and verdict. With ``recipe.generation_prompt`` there are no spans.
     """
+    analyser = Analyser(template)
     for row, conversation in conversations(sources, recipe, tally, refuse, stdin=stdin):
         try:
-            rendered = _render(conversation, recipe, template)
+            rendered = _render(conversation, recipe, template, analyser)
         except RowError as error:
             leave_out(row, error, tally, refuse)
             continue
@@ -82,17 +84,24 @@ def render_rows(
         yield head | rendered
 
 
-def _render(conversation: Conversation, recipe: Recipe, template: ChatTemplate) -> dict[str, Any]:
+def _render(
+    conversation: Conversation, recipe: Recipe, template: ChatTemplate, analyser: Analyser
+) -> dict[str, Any]:
     if recipe.generation_prompt:
         text = template.render(conversation.messages, conversation.tools, add_generation_prompt=True)
         return {"text": text}
     turns = trained_turns(conversation, final_only=recipe.train_on == "final-turn")
-    analysis = analyse(template, conversation, turns)
+    analysis = analyser.analyse(conversation, turns)
+    at = analysis.positions()
     spans = [
-        {"message": span.message, "intervals": span.intervals, "verdict": span.verdict.value}
-        for span in analysis.turns
+        {
+            "message": turn.message,
+            "intervals": [(at[low], at[high]) for low, high in turn.runs],
+            "verdict": turn.verdict.value,
+        }
+        for turn in analysis.layout.turns
     ]
-    return {"text": analysis.render.text, "spans": spans}
+    return {"text": analysis.text, "spans": spans}
 
 
 def unroll_rows(

@@ -9,10 +9,11 @@ from ifttool.errors import RowError, TemplateError
 from ifttool.io.source import SkippedLine
 from ifttool.ledger import Tally
 from ifttool.mask import loss_mask, straddling
-from ifttool.prepare import Prepared, Preparer, analyse
+from ifttool.prepare import Prepared, Preparer
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, Place, RawRow
 from ifttool.samples import Samples
+from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.turns import MARKER
 from ifttool.tokenizer.encoded import EncodedBatch
@@ -71,11 +72,11 @@ class Worker:
         """
         probe = Conversation([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
         try:
-            analysis = analyse(self.template, probe, [1])
+            analysis = Analyser(self.template, use_plans=False).analyse(probe, [1])
         except RowError:
             return  # a template for other conversations than this one; its rows will tell
-        start, stop = analysis.turns[0].end_of_turn
-        for marker in MARKER.findall(analysis.render.text[start:stop]):
+        start, stop = analysis.layout.turns[0].end_of_turn
+        for marker in MARKER.findall("".join(analysis.texts[start:stop])):
             if self.tokenizer.id_of(marker) is None and not self.recipe.allow_text_markers:
                 raise TemplateError(
                     f"chat template {self.template.name} ends turns with {marker}, "
@@ -175,7 +176,7 @@ class Worker:
     def _book(self, row: _Row, reasons: Sequence[RowError | None], tally: Tally, refuse: Refuse) -> None:
         if any(reason is None for reason in reasons):
             tally.of(row.row.place.source).kept += 1
-            tally.count_messages(row.samples[0].roles)
+            tally.count_messages(row.samples[0].analysis.layout.roles)
             tally.samples_dropped.update(reason.code for reason in reasons if reason is not None)
         else:
             reason = next(reason for reason in reasons if reason is not None)
@@ -194,9 +195,9 @@ class Worker:
             if reason is not None:
                 continue
             place = sample.origin.place
-            for span in sample.turns:
-                tally.verdicts[span.verdict.value] += 1
-                if span.verdict.code is not None:
-                    tally.note(span.verdict.code, place)
-                tally.note("IFT504", place, not span.ends)
+            for turn in sample.analysis.layout.turns:
+                tally.verdicts[turn.verdict.value] += 1
+                if turn.verdict.code is not None:
+                    tally.note(turn.verdict.code, place)
+                tally.note("IFT504", place, not turn.ends)
             tally.note("IFT505", place, straddles)

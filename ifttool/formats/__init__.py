@@ -23,7 +23,7 @@ from ifttool.formats.alpaca import from_alpaca
 from ifttool.formats.messages import from_messages
 from ifttool.formats.prompt_completion import from_prompt_completion, from_text
 from ifttool.formats.sharegpt import from_sharegpt
-from ifttool.formats.tool_calls import ToolArguments
+from ifttool.formats.tool_calls import ToolArguments, parse_embedded
 from ifttool.records import Conversation
 
 __all__ = ["FORMATS", "ToolArguments", "detect_format", "to_conversation"]
@@ -117,8 +117,7 @@ def _has_keys(row: dict[str, Any], name: str) -> bool:
 
 def _has_roles(conversations: Any) -> bool:
     if isinstance(conversations, str):
-        # Decoding twice is cheaper than it looks: no published set has ShareGPT as strings.
-        return '"from"' not in conversations
+        return _has_roles(parse_embedded(conversations, "IFT202", "conversations"))
     first = conversations[0] if isinstance(conversations, list) and conversations else None
     return isinstance(first, dict) and "role" in first and "from" not in first
 

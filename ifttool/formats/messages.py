@@ -15,7 +15,6 @@ from ifttool.records import Conversation, Message
 
 _REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 _PLAIN_KEYS = 2  # role and content
-_PART_FLAGS = FLAGS
 
 
 def from_messages(row: dict[str, Any], tool_arguments: ToolArguments) -> Conversation:
@@ -77,9 +76,7 @@ def row_id(row: dict[str, Any]) -> str | None:
     return None
 
 
-def _read_message(
-    value: Any, path: str, tool_arguments: ToolArguments
-) -> tuple[Message, bool | None]:
+def _read_message(value: Any, path: str, tool_arguments: ToolArguments) -> tuple[Message, bool | None]:
     if not isinstance(value, dict):
         raise RowError("IFT202", "a message must be an object", path=path)
     message = without_nulls(value)
@@ -141,7 +138,7 @@ def _read_parts(message: Message, path: str) -> None:
         place = f"{path}.content[{index}]"
         if not isinstance(part, dict):
             raise RowError("IFT202", "a content part must be an object", path=place)
-        if _PART_FLAGS & part.keys():
+        if FLAGS & part.keys():
             raise RowError("IFT205", "training flags work on messages, not on parts", path=place)
         kind = part.get("type")
         if kind == "text":

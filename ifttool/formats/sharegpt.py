@@ -74,9 +74,7 @@ def _read_item(item: Any, path: str, tool_arguments: ToolArguments) -> tuple[Mes
     role = _ROLES.get(sender) if isinstance(sender, str) else None
     if role is None and sender != _FUNCTION_CALL:
         known = ", ".join((*_ROLES, _FUNCTION_CALL))
-        raise RowError(
-            "IFT202", f"unknown sender {sender!r:.40}", path=f"{path}.from", hint=f"known: {known}"
-        )
+        raise RowError("IFT202", f"unknown sender {sender!r:.40}", path=f"{path}.from", hint=f"known: {known}")
     if not isinstance(value, str):
         raise RowError("IFT202", "the value must be a string", path=f"{path}.value")
     extra: Message = {}

@@ -73,12 +73,12 @@ def without_nulls(value: dict[str, Any]) -> dict[str, Any]:
     return {key: item for key, item in value.items() if item is not None}
 
 
-def _read_tool(tool: Any, path: str) -> dict[str, Any]:
-    if isinstance(tool, str):
-        tool = parse_embedded(tool, "IFT202", path)
-    if not isinstance(tool, dict):
+def _read_tool(value: Any, path: str) -> dict[str, Any]:
+    if isinstance(value, str):
+        value = parse_embedded(value, "IFT202", path)
+    if not isinstance(value, dict):
         raise RowError("IFT202", "a tool must be an object", path=path)
-    tool = without_nulls(tool)
+    tool = without_nulls(value)
     function = tool.get("function")
     if isinstance(function, dict):
         tool["function"] = without_nulls(function)
@@ -90,12 +90,12 @@ def _read_tool(tool: Any, path: str) -> dict[str, Any]:
     raise RowError("IFT202", "a tool needs a function or a name", path=path)
 
 
-def _read_call(call: Any, path: str, tool_arguments: ToolArguments) -> dict[str, Any]:
-    if not isinstance(call, dict):
+def _read_call(value: Any, path: str, tool_arguments: ToolArguments) -> dict[str, Any]:
+    if not isinstance(value, dict):
         raise RowError("IFT204", "a tool call must be an object", path=path)
-    call = without_nulls(call)
+    call = without_nulls(value)
     if "function" not in call:
-        function = {key: call.pop(key) for key in ("name", "arguments") if key in call}
+        function: Any = {key: call.pop(key) for key in ("name", "arguments") if key in call}
         call = {**call, "type": "function", "function": function}
     function = call["function"]
     path = f"{path}.function"
@@ -105,15 +105,15 @@ def _read_call(call: Any, path: str, tool_arguments: ToolArguments) -> dict[str,
     name = function.get("name")
     if not isinstance(name, str) or not name:
         raise RowError("IFT204", "a tool call needs the name of a function", path=f"{path}.name")
-    if tool_arguments != "keep":
-        arguments = _read_arguments(function.get("arguments"), f"{path}.arguments")
-        as_string = tool_arguments == "string"
-        given = function.get("arguments")
-        if not as_string:
-            function["arguments"] = arguments
-        elif not isinstance(given, str):
-            # The model's own text is kept; only what wasn't text is written, as the API writes it.
-            function["arguments"] = msgspec.json.encode(arguments).decode()
+    if tool_arguments == "keep":
+        return call
+    given = function.get("arguments")
+    arguments = _read_arguments(given, f"{path}.arguments")
+    if tool_arguments == "object":
+        function["arguments"] = arguments
+    elif not isinstance(given, str):
+        # A string is the model's own text and stays; objects are written as the API writes them.
+        function["arguments"] = msgspec.json.encode(arguments).decode()
     return call
 
 

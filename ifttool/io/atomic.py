@@ -139,7 +139,8 @@ def _remove(entry: Path) -> None:
         entry.unlink()
 
 
-def fsync_directory(folder: Path) -> None:
+def fsync_directory(folder: str | os.PathLike[str]) -> None:
+    """Make renames in a folder survive a power cut."""
     """Make renames in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

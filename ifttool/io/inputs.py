@@ -133,7 +133,9 @@ def _expand(pattern: str) -> list[str]:
         )
     if Path(pattern).exists():
         return [pattern]
-    matches = [name for name in glob.glob(pattern, recursive=True) if not Path(name).is_dir()]
+    # Path.glob takes no absolute patterns and changes how names are written.
+    names = glob.glob(pattern, recursive=True)  # noqa: PTH207
+    matches = [name for name in names if not Path(name).is_dir()]
     if not matches:
         is_glob = glob.has_magic(pattern)
         what = "no file matches" if is_glob else "there is no file"

@@ -21,6 +21,9 @@ MAX_DEPTH = 64
 # A key's quote, white space, a colon: valid, and the one way in which a key doesn't end in `":`.
 _SPACED_KEY = re.compile(rb'"[ \t\r\n]+:')
 
+# NumPy scans ten times as fast as bytes, but each call costs about 1 µs.
+_LARGE = 8192
+
 
 class DepthError(Exception):
     """A value nested deeper than ``MAX_DEPTH``."""
@@ -36,12 +39,10 @@ def certify(data: bytes, values: Sequence[Any]) -> bool:
     Returns:
         True if every value is fine. False proves nothing.
     """
-    codes = np.frombuffer(data, dtype=np.uint8)
-    before, is_colon = codes[:-1], codes[1:] == ord(":")
-    if ((before <= ord(" ")) & is_colon).any() and _SPACED_KEY.search(data):
+    if _has_spaced_key(data):
         return False
-    key_ends = int(np.count_nonzero((before == ord('"')) & is_colon))
-    if _is_shallow(values, key_ends, brackets=int(np.count_nonzero(codes == ord("[")))):
+    key_ends, brackets = _count_marks(data)
+    if _is_shallow(values, key_ends, brackets=brackets):
         return True
     try:
         keys = sum(_count_keys(value, MAX_DEPTH) for value in values)
@@ -78,6 +79,23 @@ def find_duplicate_key(data: bytes, value: Any) -> str | None:
 
     json.loads(data, object_pairs_hook=check)
     return duplicates[0] if duplicates else None
+
+
+def _has_spaced_key(data: bytes) -> bool:
+    if len(data) >= _LARGE:
+        codes = np.frombuffer(data, dtype=np.uint8)
+        if not ((codes[:-1] <= ord(" ")) & (codes[1:] == ord(":"))).any():
+            return False
+    return _SPACED_KEY.search(data) is not None
+
+
+def _count_marks(data: bytes) -> tuple[int, int]:
+    """Count ``":`` and ``[``."""
+    if len(data) < _LARGE:
+        return data.count(b'":'), data.count(b"[")
+    codes = np.frombuffer(data, dtype=np.uint8)
+    key_ends = np.count_nonzero((codes[:-1] == ord('"')) & (codes[1:] == ord(":")))
+    return int(key_ends), int(np.count_nonzero(codes == ord("[")))
 
 
 def _is_shallow(values: Sequence[Any], key_ends: int, *, brackets: int) -> bool:

@@ -138,42 +138,45 @@ def _explain(data: bytes, reason: str, *, terminated: bool) -> RowError:
     """Find out what is wrong with a text that msgspec refused for ``reason``."""
     match = _ERROR_OFFSET.search(reason)
     offset = int(match[1]) if match else len(data)
+    error = _bad_text(data, offset) or (_bad_value(data, reason, offset) if match else None)
+    if error is not None:
+        return error
+    if match is None:
+        problem = "it ends in the middle of a value"
+    else:
+        detail = _ERROR_OFFSET.sub("", reason).removeprefix("JSON is malformed: ").strip()
+        problem = f"{detail} at {_place(data, offset)}"
+    if terminated:
+        return RowError("IFT102", f"invalid JSON: {problem}")
+    hint = "the line has no line end; the file may still be being written"
+    return RowError("IFT109", f"the last line isn't valid JSON: {problem}", hint=hint)
+
+
+def _bad_text(data: bytes, offset: int) -> RowError | None:
+    """Look for text that can't be decoded, up to the place where msgspec stopped."""
     try:
         data.decode()
     except UnicodeDecodeError as error:
         is_cut = error.end == len(data) and error.reason == "unexpected end of data"
-        if not is_cut and (error.start <= offset or match is None):
-            place = _place(data, error.start)
-            return RowError("IFT101", f"invalid UTF-8: byte 0x{data[error.start]:02x} at {place}")
+        if not is_cut and error.start <= offset:
+            byte = data[error.start]
+            return RowError("IFT101", f"invalid UTF-8: byte 0x{byte:02x} at {_place(data, error.start)}")
     surrogate = _lone_surrogate(data)
-    if surrogate is not None and surrogate < offset:
-        escape = data[surrogate : surrogate + 6].decode("ascii")
-        place = _place(data, surrogate)
-        return RowError("IFT107", f"{escape} at {place} is half of a surrogate pair")
-    if match is None:
-        return _cut_off(terminated=terminated)
-    place = _place(data, offset)
+    if surrogate is None or surrogate >= offset:
+        return None
+    escape = data[surrogate : surrogate + 6].decode("ascii")
+    return RowError("IFT107", f"{escape} at {_place(data, surrogate)} is half of a surrogate pair")
+
+
+def _bad_value(data: bytes, reason: str, offset: int) -> RowError | None:
     if "trailing characters" in reason:
-        return RowError(
-            "IFT108", f"a second value starts at {place}", hint="put every object on its own line"
-        )
+        problem = f"a second value starts at {_place(data, offset)}"
+        return RowError("IFT108", problem, hint="put every object on its own line")
     start = offset - (data[offset - 1 : offset] == b"-")
     if number := _NOT_FINITE.match(data, start):
-        place = _place(data, start)
-        return RowError("IFT110", f"{number[0].decode()} at {place} isn't a JSON number")
-    detail = _ERROR_OFFSET.sub("", reason).removeprefix("JSON is malformed: ").strip()
-    if not terminated:
-        return RowError("IFT109", f"the last line isn't valid JSON ({detail} at {place})", hint=_CUT_HINT)
-    return RowError("IFT102", f"invalid JSON: {detail} at {place}")
-
-
-_CUT_HINT = "the line has no line end; the file may still be being written"
-
-
-def _cut_off(*, terminated: bool) -> RowError:
-    if terminated:
-        return RowError("IFT102", "invalid JSON: the line ends in the middle of a value")
-    return RowError("IFT109", "the last line ends in the middle of a value", hint=_CUT_HINT)
+        problem = f"{number[0].decode()} at {_place(data, start)} isn't a JSON number"
+        return RowError("IFT110", problem)
+    return None
 
 
 def _place(data: bytes, offset: int) -> str:

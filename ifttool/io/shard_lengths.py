@@ -111,31 +111,29 @@ def _open(path: Path) -> tuple[Any, Any]:
 
         return schema, parquet
 
-    def arrow(columns: list[str]) -> Iterator[Any]:
-        with pa.memory_map(str(path)) as source:
-            for batch in _ipc_batches(source):
-                yield batch.select(columns)
-
     with pa.memory_map(str(path)) as source:
-        return _ipc_reader(source).schema, arrow
+        schema = _ipc_reader(source).schema
+
+    def arrow(columns: list[str]) -> Iterator[Any]:
+        wanted = [schema.get_field_index(name) for name in columns]
+        with pa.memory_map(str(path)) as source:
+            reader = _ipc_reader(source, pa.ipc.IpcReadOptions(included_fields=wanted))
+            if isinstance(reader, pa.RecordBatchStreamReader):
+                yield from reader
+                return
+            for index in range(reader.num_record_batches):
+                yield reader.get_batch(index)
+
+    return schema, arrow
 
 
-def _ipc_reader(source: Any) -> Any:
+def _ipc_reader(source: Any, options: Any = None) -> Any:
     """``datasets`` writes ``.arrow`` files in the stream format, everybody else in the file format."""
     try:
-        return pa.ipc.open_file(source)
+        return pa.ipc.open_file(source, options=options)
     except pa.ArrowInvalid:
         source.seek(0)
-        return pa.ipc.open_stream(source)
-
-
-def _ipc_batches(source: Any) -> Iterator[Any]:
-    reader = _ipc_reader(source)
-    if isinstance(reader, pa.RecordBatchStreamReader):
-        yield from reader
-        return
-    for index in range(reader.num_record_batches):
-        yield reader.get_batch(index)
+        return pa.ipc.open_stream(source, options=options)
 
 
 @contextmanager

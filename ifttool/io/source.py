@@ -284,9 +284,7 @@ def _lines(
         yield RawRow(item.place, item.data, False) if type(item) is RawRow else item
 
 
-def _row(
-    data: bytes, source: str, line: int, start: int, max_line_bytes: int
-) -> RawRow | SkippedLine:
+def _row(data: bytes, source: str, line: int, start: int, max_line_bytes: int) -> RawRow | SkippedLine:
     if data:
         if data[-1] == 13:
             data = data[:-1]

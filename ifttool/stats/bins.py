@@ -10,7 +10,7 @@ _EVEN_UP_TO = 8
 def bin_edges(low: int, high: int) -> list[int]:
     """Ascending round edges whose half-open bins cover ``low`` to ``high`` (both inclusive, non-negative).
 
-    At most 16 bins while the ratio of ``high`` to ``low`` is below 2^15, one more for each doubling after that.
+    At most 16 bins for lengths up to a million; one more for each doubling beyond.
     """
     if high <= _EVEN_UP_TO * max(low, 1) or high < _MOST_BINS:
         return _even(low, high)

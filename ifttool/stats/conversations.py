@@ -1,7 +1,8 @@
 """Figures of conversations: rows → samples as ``mask`` makes them, measured instead of written."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import BinaryIO
 
 import numpy as np
@@ -15,24 +16,33 @@ from ifttool.samples import Samples
 from ifttool.stats.counters import LongSample, Stats
 from ifttool.worker import Refuse, Worker
 
+OnProgress = Callable[[Tally, int], None]
+"""Called after each batch with the counts so far and the bytes of input they cover."""
+
 
 def ignore(place: Place, data: bytes | None, error: RowError, kind: str) -> None:
     """A :data:`ifttool.worker.Refuse` that says nothing; the ledger counts the row all the same."""
 
 
 def conversation_stats(
-    sources: Sequence[str], *, recipe: Recipe, refuse: Refuse = ignore, stdin: BinaryIO | None = None
+    sources: Sequence[str],
+    *,
+    recipe: Recipe,
+    refuse: Refuse = ignore,
+    stdin: BinaryIO | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Stats:
     """Figures of the samples that conversations become.
 
-    Lengths are of all samples: ``recipe.max_length`` drops none here, see ``Stats.as_json(max_length=…)``. Rows with
-    nothing to train on (``IFT401``) are in the ledger only. Memory doesn't grow with the input.
+    Lengths are of all samples: ``recipe.max_length`` drops none here, see ``Stats.as_json(max_length=…)``. Rows
+    with nothing to train on (``IFT401``) are in the ledger only. Memory doesn't grow with the input.
 
     Args:
         sources: Files, or ``-``.
         recipe: What ``mask`` would do.
         refuse: Called for every row that is left out.
         stdin: What ``-`` reads.
+        on_progress: Called after each batch.
 
     Raises:
         UsageError: Template, tokenizer or an input can't be used.
@@ -40,18 +50,32 @@ def conversation_stats(
     """
     worker = Worker(replace(recipe, max_length=None))
     worker.check_fit()
-    result = Stats()
-    for source in sources:
-        result += row_stats(read_rows(source, stdin=stdin), worker, refuse=refuse)
-    return result
+    items = chain.from_iterable(read_rows(source, stdin=stdin) for source in sources)
+    return row_stats(items, worker, refuse=refuse, on_progress=on_progress)
 
 
-def row_stats(items: Iterable[RawRow | SkippedLine], worker: Worker, *, refuse: Refuse = ignore) -> Stats:
-    """Figures of some rows of one input: the part that workers do for themselves."""
+def row_stats(
+    items: Iterable[RawRow | SkippedLine],
+    worker: Worker,
+    *,
+    refuse: Refuse = ignore,
+    on_progress: OnProgress | None = None,
+) -> Stats:
+    """Figures of some rows: the part that several workers can do side by side and add up."""
     tally = Tally()
     result = Stats(tally=tally)
-    for samples in worker.samples(items, tally, refuse):
+    read = 0
+
+    def counted() -> Iterator[RawRow | SkippedLine]:
+        nonlocal read
+        for item in items:
+            read += item.place.byte_len
+            yield item
+
+    for samples in worker.samples(counted(), tally, refuse):
         _add(result, samples, has_masks=worker.recipe.bears_loss)
+        if on_progress is not None:
+            on_progress(tally, read)
     tally.check()
     return result
 

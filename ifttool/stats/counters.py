@@ -51,8 +51,9 @@ class Distribution:
         """
         values = sorted(self.counts)
         reached = np.cumsum([self.counts[value] for value in values])
-        ranks = [max(1, -(-percent * self.count // 100)) for percent in percents]
-        return [values[index] for index in np.searchsorted(reached, ranks).tolist()]
+        whole = self.count
+        ranks = [max(1, -(-percent * whole // 100)) for percent in percents]
+        return [values[index] for index in np.searchsorted(reached, ranks)]
 
     def above(self, limit: int) -> "Distribution":
         """The values over ``limit``."""
@@ -123,9 +124,7 @@ class Stats:
     longest: list[LongSample] = field(default_factory=list)
     tally: Tally | None = field(default_factory=Tally)
 
-    def add(
-        self, lengths: LongArray, trained: LongArray | None, *, describe: Callable[[int], LongSample]
-    ) -> None:
+    def add(self, lengths: LongArray, trained: LongArray | None, *, describe: Callable[[int], LongSample]) -> None:
         """Count a batch of samples.
 
         Args:
@@ -191,14 +190,16 @@ class Stats:
             - ``messages``: messages of kept rows by role.
             - ``turns``: trained turns: ``total``, and ``min``, ``mean``, ``p5`` … ``p99``, ``max`` of a sample.
             - ``tokens``: ``total``, and ``min`` … ``max`` of a sample's length.
-            - ``trained_tokens``: ``total``, ``share`` of all tokens, ``per_turn``, and ``min`` … ``max`` of a sample.
+            - ``trained_tokens``: ``total``, ``share`` of all tokens, ``per_turn``, and ``min`` … ``max`` of a
+              sample.
             - ``trained_percent``: trained share of a sample in whole percent, rounded down: ``min`` … ``max``.
             - ``histogram``: half-open bins of lengths: ``from``, ``to``, ``samples``.
-            - ``longest``: ``tokens``, ``trained_tokens``, ``source``, ``line``, ``id``, ``turn``; the longest first.
+            - ``longest``: the longest samples first: ``tokens``, ``trained_tokens``, ``source``, ``line``, ``id``,
+              ``turn``.
             - ``over_length``: ``max_length``, ``samples``, their ``share``, their ``tokens``, and
               ``excess_tokens``: the part of these behind the limit.
             - ``epoch``: ``batch_size``, ``steps`` (samples over ``max_length`` left out).
-            - ``verdicts``: trained turns by verdict; ``findings``: 5xx codes; ``examples``: where each was first met.
+            - ``verdicts``: trained turns by verdict; ``findings``: 5xx codes; ``examples``: first places of these.
             - ``ledger``: ``lines``, ``blanks``, ``kept``, ``rejected`` and ``dropped`` by code;
               ``inputs``: the same for each input.
         """
@@ -214,13 +215,10 @@ class Stats:
             "tokens": {"total": self.tokens.total, **self.tokens.as_json()},
             "trained_tokens": self._trained_json(),
             "trained_percent": self.shares.as_json() if self.has_masks else None,
-            "histogram": [
-                {"from": low, "to": high, "samples": count} for low, high, count in self.tokens.bins()
-            ],
+            "histogram": [{"from": low, "to": high, "samples": count} for low, high, count in self.tokens.bins()],
             "longest": [asdict(sample) for sample in self.longest],
             "over_length": None if max_length is None else self._over_json(max_length),
-            "epoch": batch_size
-            and {"batch_size": batch_size, "steps": self.steps(batch_size, max_length=max_length)},
+            "epoch": None if batch_size is None else self._epoch_json(batch_size, max_length),
             "verdicts": tally and tally["verdicts"],
             "findings": tally and tally["findings"],
             "examples": tally and tally["examples"],
@@ -238,6 +236,9 @@ class Stats:
             "per_turn": _ratio(self.trained.total, turns),
             **self.trained.as_json(),
         }
+
+    def _epoch_json(self, batch_size: int, max_length: int | None) -> dict[str, Any]:
+        return {"batch_size": batch_size, "steps": self.steps(batch_size, max_length=max_length)}
 
     def _over_json(self, max_length: int) -> dict[str, Any]:
         over = self.tokens.above(max_length)

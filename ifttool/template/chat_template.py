@@ -59,7 +59,7 @@ class ChatTemplate:
         self.text = text
         self.name = name
         self._special_tokens = dict(special_tokens or {})
-        self._kwargs = dict(kwargs or {})
+        self.kwargs = dict(kwargs or {})
         self._reference = compile_template(ChatEnvironment(clock=clock), text, name=name)
         self._tracer = TracingEnvironment(clock=clock)
         self._traced = compile_template(self._tracer, text, name=name)
@@ -78,7 +78,7 @@ class ChatTemplate:
         """
         variables = {
             **self._special_tokens,
-            **self._kwargs,
+            **self.kwargs,
             "messages": aliased(messages),
             "tools": list(tools) if tools is not None else None,
             "documents": None,
@@ -105,7 +105,7 @@ class ChatTemplate:
         trace = Trace()
         variables = {
             **self._special_tokens,
-            **{name: trace.wrap(value, ("kwargs", name)) for name, value in self._kwargs.items()},
+            **{name: trace.wrap(value, ("kwargs", name)) for name, value in self.kwargs.items()},
             "messages": [
                 _traced_message(trace, message, index) for index, message in enumerate(messages)
             ],

@@ -170,6 +170,7 @@ TESTS: Mapping[str, Callable[..., Any]] = {
     "within": lambda text, other: text in other,
     "startswith": lambda text, *args: text.startswith(*args),
     "endswith": lambda text, *args: text.endswith(*args),
+    "diverges": lambda text, other: not (text.startswith(other) or other.startswith(text)),
     "count": lambda text, *args: text.count(*args),
     "find": lambda text, *args: text.find(*args),
     "rfind": lambda text, *args: text.rfind(*args),

@@ -8,7 +8,7 @@ holds. Nothing is guessed.
 
 from collections.abc import Iterable, Iterator
 from operator import index as index_of
-from typing import Any, SupportsIndex, cast
+from typing import Any, SupportsIndex, TypeGuard, cast
 
 from ifttool.template.symbols import (
     MAPS,
@@ -46,8 +46,8 @@ class Trace:
     def ask(self, test: str, text: "TracedStr", *args: Any) -> Any:
         """Answer a test on traced text, and write the answer down unless nothing in it can vary."""
         answer = TESTS[test](str.__str__(text), *(_plain(arg) for arg in args))
-        frozen = tuple(_nodes(arg) if isinstance(arg, TracedStr) else arg for arg in args)
-        if not text.is_fixed or any(isinstance(a, TracedStr) and not a.is_fixed for a in args):
+        frozen = tuple(arg.nodes if _varies(arg) else _plain(arg) for arg in args)
+        if not text.is_fixed or any(map(_varies, args)):
             self.guards[Guard(test, text.nodes, frozen, answer)] = None
         return answer
 
@@ -82,11 +82,11 @@ def _plain(value: Any) -> Any:
     return str.__str__(value) if isinstance(value, str) else value
 
 
-def _nodes(text: "TracedStr") -> tuple[Node, ...]:
-    return text.nodes
+def _varies(value: object) -> TypeGuard["TracedStr"]:
+    return isinstance(value, TracedStr) and not value.is_fixed
 
 
-def _is_fixed(node: Node) -> bool:
+def is_fixed(node: Node) -> bool:
     """Whether the text of a node can't vary under the plan's shape: constants, keys, roles, template kwargs."""
     if isinstance(node, str | Key | Fixed):
         return True
@@ -94,8 +94,8 @@ def _is_fixed(node: Node) -> bool:
         path = node.path
         return path[0] == "kwargs" or (len(path) == 3 and path[2] == "role")
     if isinstance(node, Map):
-        return _is_fixed(node.node)
-    return isinstance(node, Cut) and all(_is_fixed(part) for part in node.parts)
+        return is_fixed(node.node)
+    return isinstance(node, Cut) and all(is_fixed(part) for part in node.parts)
 
 
 def traced_strings(value: object) -> Iterator["TracedStr"]:
@@ -151,7 +151,7 @@ class TracedStr(str):
 
     @property
     def is_fixed(self) -> bool:
-        return all(_is_fixed(piece.node) for piece in self._pieces)
+        return all(is_fixed(piece.node) for piece in self._pieces)
 
     @property
     def origin(self) -> Path | None:

@@ -13,13 +13,15 @@ from enum import StrEnum
 from itertools import accumulate
 
 from ifttool.template.chat_template import TracedRender
-from ifttool.template.symbols import Node, Piece, owner
+from ifttool.template.compare import cut_at, starts_with
+from ifttool.template.symbols import Guard, Node, Piece, owner
+from ifttool.template.tracing import is_fixed
 
 # What looks like one control token where a tokenizer hasn't told: <|im_end|>, </s>, <end_of_turn>, [/INST].
 MARKER = re.compile(r"<[^<>\s]{1,60}>|\[/?[A-Z_]{2,}\]")
 
 # Fields of a message that templates print in its header, before what the model writes.
-_HEADER_FIELDS = frozenset({"role", "name"})
+HEADER_FIELDS = frozenset({"role", "name"})
 
 
 class Verdict(StrEnum):
@@ -84,7 +86,7 @@ def message_of(node: Node) -> int | None:
 
 def _is_header(node: Node) -> bool:
     path = owner(node)
-    return path is not None and path[0] == "messages" and path[2] in _HEADER_FIELDS
+    return path is not None and path[0] == "messages" and path[2] in HEADER_FIELDS
 
 
 def locate(pieces: Sequence[Piece], message: int) -> _Located | None:
@@ -155,9 +157,17 @@ def own_end(own: TracedRender, message: int, prompt: TracedRender | None) -> tup
     return (place.stop, place.stop + end)
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A located turn, and the guards under which it is found just so for any content (None: this content only)."""
+
+    span: TurnSpan
+    guards: tuple[Guard, ...] | None
+
+
 def judge(
     full: TracedRender, own: TracedRender | None, prompt: TracedRender | None, message: int, *, has_text: bool
-) -> TurnSpan:
+) -> Judgement:
     """Locate one turn in the full render and give its verdict.
 
     Args:
@@ -167,30 +177,59 @@ def judge(
         message: Index of the turn's message.
         has_text: Whether the turn holds any text at all.
     """
+    ask = _Prefixes()
     place = locate(full.pieces, message)
     ending = own_end(own, message, prompt) if own is not None else None
     if own is not None and place is None and (ending is not None or full.lost or own.lost or not has_text):
-        return _judge_by_text(full, own, prompt, message, gone=ending is not None)
+        return Judgement(_judge_by_text(full, own, prompt, message, gone=ending is not None), None)
     if place is None:
-        return TurnSpan(message, (), Verdict.DROPPED, (0, 0))
+        return Judgement(TurnSpan(message, (), Verdict.DROPPED, (0, 0)), None if full.lost else ())
 
-    prompt_text = prompt.text if prompt is not None else None
-    opens = prompt_text is not None and own is not None and own.text.startswith(prompt_text)
     header = prompt_tail(prompt) if prompt is not None else ""
-    if prompt_text is not None and full.text.startswith(prompt_text):
-        start = len(prompt_text)
+    if prompt is not None and ask.starts(full, prompt):
+        start = len(prompt.text)
+    elif prompt is not None:
+        start = place.gap_start + common_text(full.text[place.gap_start : place.start], header)
+        ask.general = ask.general and _is_constant(full.pieces, place.gap_start, place.start)
     else:
-        gap = full.text[place.gap_start : place.start]
-        start = place.gap_start + common_text(gap, header) if prompt is not None else place.start
+        start = place.start
     eot = own.text[ending[0] : ending[1]] if own is not None and ending is not None else ""
     tail = full.text[place.stop : place.tail_stop]
     end = place.stop + (len(eot) if tail.startswith(eot) else _shared_ending(tail, eot, header))
     verdict = Verdict.PROMPT
-    if opens and own is not None and ending is not None:
-        same = full.text.startswith(own.text[: ending[1]])
-        verdict = Verdict.EXACT if same else Verdict.HISTORY
+    if prompt is not None and own is not None and ending is not None and ask.starts(own, prompt):
+        closed = TracedRender(own.text[: ending[1]], cut_at(own.pieces, ending[1]), ())
+        verdict = Verdict.EXACT if ask.starts(full, closed) else Verdict.HISTORY
     intervals = _without_foreign(full.pieces, message, start, end)
-    return TurnSpan(message, intervals, verdict, (place.stop, end))
+    lost = full.lost or (own is not None and own.lost) or (prompt is not None and prompt.lost)
+    guards = tuple(ask.guards) if ask.general and not lost else None
+    return Judgement(TurnSpan(message, intervals, verdict, (place.stop, end)), guards)
+
+
+class _Prefixes:
+    """Prefix questions between renders, and what the answers depend on."""
+
+    def __init__(self) -> None:
+        self.general = True
+        self.guards: list[Guard] = []
+
+    def starts(self, whole: TracedRender, start: TracedRender) -> bool:
+        comparison = starts_with(whole.pieces, start.pieces)
+        if comparison.guards is None:
+            self.general = False
+        else:
+            self.guards.extend(comparison.guards)
+        return comparison.answer
+
+
+def _is_constant(pieces: Sequence[Piece], start: int, stop: int) -> bool:
+    """Whether the text between two positions is the same for any content."""
+    position = 0
+    for piece in pieces:
+        low, position = position, position + len(piece.text)
+        if low < stop and position > start and not is_fixed(piece.node):
+            return False
+    return True
 
 
 def _shared_ending(tail: str, eot: str, header: str) -> int:
@@ -237,15 +276,3 @@ def _without_foreign(
         else:
             intervals.append((low, high))
     return tuple(intervals)
-
-
-def generation_spans(render: TracedRender) -> list[tuple[int | None, int, int]]:
-    """What the template's ``{% generation %}`` blocks printed: (message or None, start, stop), in order."""
-    blocks: dict[int, tuple[int | None, int, int]] = {}
-    position = 0
-    for node, text, block in render.pieces:
-        if block >= 0:
-            message, start, _ = blocks.get(block, (None, position, position))
-            blocks[block] = (message if message is not None else message_of(node), start, position + len(text))
-        position += len(text)
-    return [blocks[block] for block in sorted(blocks)]

@@ -1,0 +1,1 @@
+"""Reports: results as text, JSON or pages. Nothing here reads data or prints."""

@@ -1,0 +1,182 @@
+"""Conversations → analyses: by a compiled plan where one fits, else by tracing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ifttool.errors import RowError
+from ifttool.records import Conversation, Message
+from ifttool.template.chat_template import ChatTemplate, TracedRender
+from ifttool.template.layout import Analysis, lay_out
+from ifttool.template.plan import Plan, compile_plan
+from ifttool.template.perturb import perturbed
+from ifttool.template.symbols import Guard, Structure, tag
+from ifttool.template.turns import judge
+
+# A shape seen once is traced, not compiled: compiling and checking costs some ten traces (and agent data has
+# thousands of shapes of one conversation each).
+COMPILE_AT_SIGHT = 2
+PLANS_PER_SHAPE = 12
+MAX_SHAPES = 2048
+
+
+@dataclass(slots=True)
+class _Shape:
+    sightings: int = 0
+    plans: list[Plan] = field(default_factory=list)
+    refused: int = 0
+
+
+@dataclass(slots=True)
+class PlanCounts:
+    """How rows were rendered. ``planned + traced`` is the number of analyses."""
+
+    planned: int = 0
+    traced: int = 0
+    plans: int = 0
+    refused_plans: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Traced:
+    """A traced analysis and what it depends on; ``guards`` is None if it holds for this content only."""
+
+    analysis: Analysis
+    guards: tuple[Guard | Structure, ...] | None
+
+
+class Analyser:
+    """Renders conversations with one template and locates turns in them.
+
+    Args:
+        template: The chat template.
+        use_plans: Whether to compile plans; without, every conversation is traced.
+    """
+
+    def __init__(self, template: ChatTemplate, *, use_plans: bool = True) -> None:
+        self._template = template
+        self._use_plans = use_plans
+        self._shapes: dict[Any, _Shape] = {}
+        self._kinds: dict[Any, int] = {}
+        self.counts = PlanCounts()
+
+    def analyse(self, conversation: Conversation, turns: Sequence[int]) -> Analysis:
+        """Render a conversation and locate the given turns in it.
+
+        Raises:
+            RowError: ``IFT301``-``IFT303``: the template refuses the conversation, fails on it or prints nothing.
+        """
+        if not self._use_plans:
+            self.counts.traced += 1
+            return self._trace(conversation, turns).analysis
+        shape = self._shape(conversation, turns)
+        for plan in shape.plans:
+            texts = plan.replay(conversation.messages, conversation.tools, self._template.kwargs)
+            if texts is not None:
+                self.counts.planned += 1
+                return Analysis(plan.layout, texts)
+        traced = self._trace(conversation, turns)
+        self.counts.traced += 1
+        shape.sightings += 1
+        if shape.sightings >= COMPILE_AT_SIGHT and len(shape.plans) + shape.refused < PLANS_PER_SHAPE:
+            self._add_plan(shape, conversation, turns, traced)
+        return traced.analysis
+
+    def _shape(self, conversation: Conversation, turns: Sequence[int]) -> _Shape:
+        """What the conversation looks like before any of its text is read."""
+        kinds = self._kinds
+        shape = []
+        for message in conversation.messages:
+            kind = (message["role"], tuple(message), tuple(map(_tag, message.values())))
+            shape.append(kinds.setdefault(kind, len(kinds)))
+        key = (tuple(shape), conversation.tools is None, tuple(turns))
+        if len(self._shapes) >= MAX_SHAPES and key not in self._shapes:
+            # Shapes that earned no plan make room; what is compiled stays.
+            self._shapes = {known: entry for known, entry in self._shapes.items() if entry.plans}
+            if len(self._shapes) >= MAX_SHAPES:
+                self._shapes.clear()
+        return self._shapes.setdefault(key, _Shape())
+
+    def _add_plan(
+        self, shape: _Shape, conversation: Conversation, turns: Sequence[int], traced: _Traced
+    ) -> None:
+        plan = None if traced.guards is None else compile_plan(traced.analysis.layout, traced.guards)
+        if plan is not None and self._holds(plan, conversation, turns, traced.analysis):
+            shape.plans.append(plan)
+            self.counts.plans += 1
+        else:
+            shape.refused += 1
+            self.counts.refused_plans += 1
+
+    def _holds(self, plan: Plan, conversation: Conversation, turns: Sequence[int], analysis: Analysis) -> bool:
+        """Whether a plan reproduces its own row and a perturbed copy of it, texts and turns alike."""
+        kwargs = self._template.kwargs
+        if plan.replay(conversation.messages, conversation.tools, kwargs) != list(analysis.texts):
+            return False
+        other = perturbed(
+            conversation, lambda candidate: plan.replay(candidate.messages, candidate.tools, kwargs) is not None
+        )
+        texts = plan.replay(other.messages, other.tools, kwargs)
+        if texts is None:
+            return False
+        try:
+            expected = self._trace(other, turns).analysis
+        except RowError:
+            return False
+        return located(Analysis(plan.layout, texts)) == located(expected)
+
+    def _trace(self, conversation: Conversation, turns: Sequence[int]) -> _Traced:
+        template, messages, tools = self._template, conversation.messages, conversation.tools
+        full = template.trace(messages, tools)
+        if not full.text.strip():
+            raise RowError("IFT303", f"chat template {template.name} renders nothing for this conversation")
+        guards: list[Guard | Structure] = list(full.guards)
+        general = not full.lost
+        spans = []
+        for turn in turns:
+            own = full if turn == len(messages) - 1 else self._part(messages[: turn + 1], tools)
+            prompt = self._part(messages[:turn], tools, add_generation_prompt=True)
+            found = judge(full, own, prompt, turn, has_text=_has_text(messages[turn]))
+            spans.append(found.span)
+            for render in (own, prompt):
+                guards.extend(() if render is None else render.guards)
+            general = general and found.guards is not None and None not in (own, prompt)
+            guards.extend(found.guards or ())
+        roles = [str(message["role"]) for message in messages]
+        analysis, empty = lay_out(full.pieces, spans, roles, lost=full.lost)
+        return _Traced(analysis, (*guards, *empty) if general else None)
+
+    def _part(
+        self, messages: Sequence[Message], tools: Any, *, add_generation_prompt: bool = False
+    ) -> TracedRender | None:
+        """A render of the first messages; None where the template refuses them."""
+        if not messages:
+            return None
+        try:
+            return self._template.trace(messages, tools, add_generation_prompt=add_generation_prompt)
+        except RowError:
+            return None
+
+
+def located(analysis: Analysis) -> tuple[Any, ...]:
+    """What an analysis says, in characters: the text, and for each turn its intervals, verdict and ending."""
+    at = analysis.positions()
+    turns = [
+        (
+            turn.message,
+            [(at[low], at[high]) for low, high in turn.runs if at[low] < at[high]],
+            turn.verdict,
+            (at[turn.end_of_turn[0]], at[turn.end_of_turn[1]]) if turn.ends else None,
+        )
+        for turn in analysis.layout.turns
+    ]
+    blocks = [(message, at[low], at[high]) for message, (low, high) in analysis.layout.generated]
+    return (analysis.text, turns, blocks)
+
+
+def _tag(value: Any) -> Any:
+    return "str" if type(value) is str else tag(value)
+
+
+def _has_text(message: Message) -> bool:
+    return any(value for name, value in message.items() if name not in ("role", "name"))

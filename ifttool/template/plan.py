@@ -1,0 +1,194 @@
+"""A trace compiled into a small Python function: check the guards, return the texts of the pieces."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ifttool.template.layout import Layout
+from ifttool.template.symbols import (
+    MAPS,
+    TESTS,
+    Cut,
+    Fixed,
+    Guard,
+    Json,
+    Key,
+    Leaf,
+    Map,
+    Node,
+    Path,
+    Structure,
+    select_bounds,
+    share,
+    signature,
+)
+
+Replay = Callable[[Sequence[Any], Any, Any], list[str] | None]
+"""``(messages, tools, kwargs) → texts``; None if a guard doesn't hold."""
+
+# Tests that are one Python expression of the joined text and one argument.
+_INLINE = {
+    "truth": "bool({0})",
+    "eq": "({0} == {1})",
+    "contains": "({1} in {0})",
+    "within": "({0} in {1})",
+    "length": "len({0})",
+}
+_METHODS = frozenset({"startswith", "endswith", "count", "find", "rfind"})
+_ROOTS = {"messages": "messages", "tools": "tools", "kwargs": "kwargs"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A layout and the function that fills it in."""
+
+    layout: Layout
+    replay: Replay
+
+
+def compile_plan(layout: Layout, guards: Sequence[Guard | Structure]) -> Plan:
+    """Compile a layout and the guards it holds under."""
+    return Plan(layout, _Compiler().function(layout, guards))
+
+
+class _Compiler:
+    """Writes the function line by line; every node is computed once."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._names: dict[Any, str] = {}
+        self._constants: dict[str, Any] = {
+            "_tests": TESTS,
+            "_maps": MAPS,
+            "_signature": signature,
+            "_shares": _shares,
+            "_json": _subtree_text,
+        }
+
+    def function(self, layout: Layout, guards: Sequence[Guard | Structure]) -> Replay:
+        for guard in dict.fromkeys(guards):
+            self._check(guard)
+        texts = ", ".join(self._value(node) for node in layout.nodes)
+        body = "\n        ".join([*self._lines, f"return [{texts}]"])
+        source = (
+            "def replay(messages, tools, kwargs):\n    try:\n        "
+            f"{body}\n    except (KeyError, IndexError, TypeError, AttributeError, ValueError):\n        return None\n"
+        )
+        namespace: dict[str, Any] = self._constants
+        # The text of the function is made of our own templates and repr()s of constants, never of data.
+        exec(compile(source, "<plan>", "exec"), namespace)  # noqa: S102
+        replay: Replay = namespace["replay"]
+        return replay
+
+    def _check(self, guard: Guard | Structure) -> None:
+        if isinstance(guard, Structure):
+            expected = self._constant(guard.signature)
+            self._lines.append(f"if _signature({self._path(guard.path)}) != {expected}: return None")
+            return
+        text = self._joined(guard.parts)
+        args = [self._joined(arg) if _is_nodes(arg) else self._constant(arg) for arg in guard.args]
+        if guard.test in _INLINE:
+            asked = _INLINE[guard.test].format(text, *args)
+        elif guard.test in _METHODS:
+            asked = f"{text}.{guard.test}({', '.join(args)})"
+        else:
+            asked = f"_tests[{guard.test!r}]({', '.join([text, *args])})"
+        if guard.answer is True or guard.answer is False:
+            self._lines.append(f"if {'not ' if guard.answer else ''}{asked}: return None")
+        else:
+            self._lines.append(f"if {asked} != {self._constant(guard.answer)}: return None")
+
+    def _joined(self, parts: tuple[Node, ...]) -> str:
+        if len(parts) == 1:
+            return self._value(parts[0])
+        return self._named(("joined", parts), lambda: " + ".join(self._value(part) for part in parts) or "''")
+
+    def _value(self, node: Node) -> str:
+        """The name or literal of a node's text."""
+        if isinstance(node, str):
+            return self._constant(node)
+        if isinstance(node, Key | Fixed):
+            return self._constant(node.text)
+        return self._named(node, lambda: self._expression(node))
+
+    def _expression(self, node: Leaf | Json | Map | Cut) -> str:
+        if isinstance(node, Leaf):
+            return self._path(node.path)
+        if isinstance(node, Json):
+            return f"_json({self._path(node.path)}, {self._constant(node.options)})"
+        if isinstance(node, Map):
+            args = "".join(f", {self._constant(arg)}" for arg in node.args)
+            return f"_maps[{node.function!r}]({self._value(node.node)}{args})"
+        if len(node.parts) > 1:
+            parts = ", ".join(self._value(part) for part in node.parts)
+            shares = self._named(
+                ("shares", node.select, node.parts), lambda: f"_shares(({parts}), {self._constant(node.select)})"
+            )
+            return f"{shares}[{node.part}]"
+        return _selection(self._value(node.parts[0]), node.select)
+
+    def _path(self, path: Path) -> str:
+        if len(path) == 1:
+            return _ROOTS[str(path[0])]
+        return self._named(("path", path), lambda: f"{self._path(path[:-1])}[{path[-1]!r}]")
+
+    def _named(self, key: Any, expression: Callable[[], str]) -> str:
+        if key not in self._names:
+            value = expression()
+            name = f"v{len(self._names)}"
+            self._names[key] = name
+            self._lines.append(f"{name} = {value}")
+        return self._names[key]
+
+    def _constant(self, value: Any) -> str:
+        if value is None or isinstance(value, bool | int | str):
+            return repr(value)
+        name = f"c{len(self._constants)}"
+        self._constants[name] = value
+        return name
+
+
+def _is_nodes(arg: Any) -> bool:
+    """Whether an argument stands for another traced string; plain tuples are ``startswith``'s alternatives."""
+    return isinstance(arg, tuple) and any(not isinstance(item, str) for item in arg)
+
+
+def _selection(text: str, select: tuple[Any, ...]) -> str:
+    """A selector on one whole string, as a Python expression."""
+    kind = select[0]
+    if kind == "slice":
+        start, stop = ("" if bound is None else str(bound) for bound in select[1:])
+        return f"{text}[{start}:{stop}]"
+    if kind == "at":
+        return f"{text}[{select[1]}]"
+    if kind in ("split", "rsplit"):
+        return f"{text}.{kind}({select[1]!r}, {select[2]})[{select[3]}]"
+    if kind in ("partition", "rpartition"):
+        return f"{text}.{kind}({select[1]!r})[{select[2]}]"
+    return f"{text}.{kind}({select[1]!r})"
+
+
+def _shares(parts: tuple[str, ...], select: tuple[Any, ...]) -> list[str]:
+    """What of each part lies in the selected substring of the joined parts."""
+    bounds = select_bounds("".join(parts), select)
+    lengths = [len(part) for part in parts]
+    found = []
+    for index, part in enumerate(parts):
+        low, high = share(lengths, index, bounds)
+        found.append(part[low:high])
+    return found
+
+
+_ENCODERS: dict[tuple[Any, ...], Callable[[Any], str]] = {("repr",): repr}
+
+
+def _subtree_text(value: Any, options: tuple[Any, ...]) -> str:
+    encode = _ENCODERS.get(options)
+    if encode is None:
+        ascii_only, indent, separators, sort_keys = options
+        encode = json.JSONEncoder(
+            ensure_ascii=ascii_only, indent=indent, separators=separators, sort_keys=sort_keys
+        ).encode
+        _ENCODERS[options] = encode
+    return encode(value)

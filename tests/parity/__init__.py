@@ -1,0 +1,1 @@
+"""ifttool beside Jinja, ``transformers`` and ``tokenizers``: the same texts, ids and masks."""
