@@ -1,3 +1,23 @@
 """ifttool: chat conversations → training shards with loss masks that are right on every chat template."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ifttool.api import mask, render, stats, tokenize, unroll, unroll_shards
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "mask", "render", "stats", "tokenize", "unroll", "unroll_shards"]
+
+
+def __getattr__(name: str) -> Any:
+    # Public functions load on first use (PEP 562): `import ifttool` and `ifttool --help` stay fast without them. No
+    # module of the package may have the name of one, since importing it would replace the function.
+    if name not in __all__:
+        raise AttributeError(f"module 'ifttool' has no attribute {name!r}")
+    from ifttool import api  # noqa: PLC0415
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

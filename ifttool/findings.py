@@ -34,5 +34,6 @@ CODES: dict[str, str] = {
     "IFT503": "turn isn't in the render",
     "IFT504": "turn has no end-of-turn token",
     "IFT505": "token straddles the start of a completion",
+    "IFT506": "sample truncated inside a turn",
 }
 """Code → short title. 1xx-4xx reject a row; 5xx are findings about rows that are kept."""

@@ -80,7 +80,8 @@ class Tally:
         samples: Samples written.
         tokens: Tokens in them.
         trained_tokens: Training targets in them.
-        messages: Messages of kept rows by role; roles that aren't standard count as ``other``.
+        messages: Messages of kept rows by role (unrolled rows: up to the last trained turn); roles that aren't
+            standard count as ``other``.
         samples_dropped: Samples of kept rows that were left out, by code.
         verdicts: Trained turns by verdict.
         findings: How often each 5xx code was met.

@@ -71,8 +71,9 @@ class FolderSink:
     def finish(self, results: Sequence[SplitResult]) -> list[Shard]:
         """Parts without samples are removed; if all are, one empty shard stays to show the schema."""
         wanted = [result for result in results if result.shard.rows] or list(results[:1])
+        kept = {result.index for result in wanted}
         for result in results:
-            if result not in wanted:
+            if result.index not in kept:
                 _remove(self.parts(result.index).shard, self.parts(result.index).provenance)
         shards = []
         for number, result in enumerate(wanted):

@@ -7,11 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, cast, get_args
 
-import pyarrow
-
 from ifttool import __version__
 from ifttool.errors import UsageError
-from ifttool.ledger import Tally
+from ifttool.ledger import SourceLedger, Tally
 from ifttool.output import FileSink, FolderSink, Shard, join_rejects
 from ifttool.recipe import Recipe
 from ifttool.schema import COLUMNS, FORMAT, training_schema
@@ -45,8 +43,10 @@ class Target:
         """A target from options.
 
         Raises:
-            UsageError: There is no such format.
+            UsageError: There is no such format, or shards were to go to standard output.
         """
+        if str(path) == "-":
+            raise UsageError("shards can't go to standard output", hint="give -o a folder, or a .parquet file")
         if file_format not in get_args(FileFormat):
             raise UsageError(f"--format can't be {file_format!r}", hint="choose parquet or arrow")
         return cls(path, cast(FileFormat, file_format), columns, force)
@@ -121,7 +121,7 @@ def run_shards(
     sink = target.open()
     schema = training_schema(target.columns, _schema_metadata(recipe, worker))
     results: list[SplitResult] = []
-    tally = Tally()
+    tally = Tally({source: SourceLedger() for source in sources})
     read = 0
     try:
         for split in read_splits(sources, stdin=stdin):
@@ -171,9 +171,12 @@ def _complete(
 
 
 def _versions() -> dict[str, str]:
-    names = ("jinja2", "tokenizers", "numpy")
-    return {"ifttool": __version__, **{name: version(name) for name in names}, "pyarrow": pyarrow.__version__,
-            "python": platform.python_version()}  # fmt: skip
+    names = ("jinja2", "numpy", "pyarrow", "tokenizers")
+    return {
+        "ifttool": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }
 
 
 def _schema_metadata(recipe: Recipe, worker: Worker) -> dict[str, Any]:

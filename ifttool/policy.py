@@ -1,10 +1,14 @@
-"""Which pieces of a layout bear loss. A pure function of the layout and the recipe: it never sees a text."""
+"""Which pieces of a layout bear loss. A pure function of the layout and the recipe: it never sees a text.
+
+The algebra: a turn is *selected* by its role, position or flag; it is left out again by its verdict if the recipe
+says so; of what is left, pieces are taken out by their kind.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ifttool.recipe import Recipe
-from ifttool.template.layout import Layout, Run
+from ifttool.template.layout import Label, Layout, Run, TurnLayout
 from ifttool.template.turns import Verdict
 
 _WORST_FIRST = (Verdict.DROPPED, Verdict.PROMPT, Verdict.HISTORY, Verdict.EXACT)
@@ -15,33 +19,128 @@ class Policy:
     """What bears loss in a layout.
 
     Attributes:
+        layout: The layout that the runs below refer to.
+        appended: A piece that the recipe adds to the render: its index and its text; None for none.
         trained: Runs of pieces, sorted, disjoint and not adjacent.
-        starts: Pieces at which completions of trained turns start.
-        verdict: The worst verdict among the trained turns, or ``none``.
+        turns: For each trained turn, the run of pieces from its start to its end.
+        reasoning: Runs in which inline reasoning must be looked for and taken out.
+        verdict: The worst verdict among the located turns, or ``none``.
+        unrolls: Whether the conversation is to be unrolled instead.
+        mismatch: The worst verdict that the recipe refuses; None if there is none.
     """
 
+    layout: Layout
+    appended: tuple[int, str] | None
     trained: tuple[Run, ...]
-    starts: tuple[int, ...]
+    turns: tuple[Run, ...]
+    reasoning: tuple[Run, ...]
     verdict: str
+    unrolls: bool
+    mismatch: Verdict | None
 
 
-def policy_for(layout: Layout, recipe: Recipe) -> Policy:
-    """Apply a recipe's training options to a layout."""
+def policy_for(layout: Layout, recipe: Recipe, *, eos: str | None = None) -> Policy:
+    """Apply a recipe's training options to a layout.
+
+    Args:
+        layout: A rendered conversation with its trained turns located.
+        recipe: The options.
+        eos: Text of the tokenizer's EOS token, for ``append_eos``.
+    """
+    layout, appended = _closed(layout, eos) if recipe.append_eos and eos is not None else (layout, None)
     verdicts = {turn.verdict for turn in layout.turns}
-    worst = next((verdict.value for verdict in _WORST_FIRST if verdict in verdicts), "none")
-    starts = tuple(turn.runs[0][0] for turn in layout.turns if turn.runs)
-    if recipe.train_on == "all-tokens":
-        everything = ((0, len(layout.nodes)),) if recipe.bears_loss else ()
-        return Policy(everything, (), worst)
-    return Policy(merged(_runs(layout, recipe)), starts, worst)
+    worst = next((verdict for verdict in _WORST_FIRST if verdict in verdicts), None)
+    refused = worst not in (None, Verdict.EXACT) and recipe.on_mismatch in ("drop", "error")
+    wants_unroll = recipe.unroll == "auto" or recipe.on_mismatch == "unroll"
+    turns = [turn for turn in layout.turns if turn.runs and _is_kept(turn, recipe)]
+    if recipe.selection.everything:
+        trained: tuple[Run, ...] = ((0, len(layout.nodes)),) if recipe.bears_loss else ()
+    else:
+        trained = _without(_selected(layout, turns, recipe), _left_out(layout, turns, recipe))
+    return Policy(
+        layout=layout,
+        appended=appended,
+        trained=trained,
+        turns=tuple((turn.runs[0][0], turn.runs[-1][1]) for turn in turns),
+        reasoning=() if recipe.train_reasoning else tuple((turn.runs[0][0], turn.runs[-1][1]) for turn in turns),
+        verdict="none" if worst is None else worst.value,
+        unrolls=wants_unroll and Verdict.HISTORY in verdicts,
+        mismatch=worst if refused else None,
+    )
 
 
-def _runs(layout: Layout, recipe: Recipe) -> list[Run]:
+def _is_kept(turn: TurnLayout, recipe: Recipe) -> bool:
+    return turn.verdict == Verdict.EXACT or recipe.on_mismatch != "mask"
+
+
+def _selected(layout: Layout, turns: Iterable[TurnLayout], recipe: Recipe) -> tuple[Run, ...]:
+    """What the kept turns cover: the template's generation blocks if they decide, else the completions."""
     blocks = layout.generated if recipe.spans != "completion" else ()
     if blocks or recipe.spans == "generation":
-        wanted = {turn.message for turn in layout.turns}
-        return [run for message, run in blocks if message is None or message in wanted]
-    return [run for turn in layout.turns for run in turn.runs]
+        wanted = {turn.message for turn in turns}
+        return merged(run for message, run in blocks if message is None or message in wanted)
+    return merged(run for turn in turns for run in turn.runs)
+
+
+def _left_out(layout: Layout, turns: Iterable[TurnLayout], recipe: Recipe) -> set[int]:
+    """Pieces of trained turns that don't bear loss because of their kind."""
+    out: set[int] = set()
+    for turn in turns:
+        pieces = range(turn.runs[0][0], turn.runs[-1][1])
+        own = {index: layout.labels[index] for index in pieces}
+        if not recipe.train_end_of_turn:
+            out.update(index for index, label in own.items() if label.kind == "end_of_turn")
+        if not recipe.train_tool_calls:
+            out.update(_tool_call_pieces(own))
+        if not recipe.train_reasoning:
+            out.update(_reasoning_pieces(own))
+    return out
+
+
+def _tool_call_pieces(own: dict[int, Label]) -> Iterable[int]:
+    """The tool calls with the markup around them: from behind the content before them to the end of the turn."""
+    calls = [index for index, label in own.items() if label.kind == "tool_call"]
+    if not calls:
+        return ()
+    said = [index for index, label in own.items() if label.kind in ("content", "reasoning") and index < calls[0]]
+    start = said[-1] + 1 if said else min(own)
+    return [index for index, label in own.items() if index >= start and label.kind in ("tool_call", "scaffold")]
+
+
+def _reasoning_pieces(own: dict[int, Label]) -> Iterable[int]:
+    """The reasoning with the markup that opens and closes it: from the start of the turn to its content."""
+    thoughts = [index for index, label in own.items() if label.kind == "reasoning"]
+    if not thoughts:
+        return ()
+    last = thoughts[-1]
+    closing = last + 1 if own.get(last + 1, own[last]).kind == "scaffold" else last
+    return [index for index, label in own.items() if index <= closing and label.kind in ("reasoning", "scaffold")]
+
+
+def _without(runs: Iterable[Run], out: set[int]) -> tuple[Run, ...]:
+    if not out:
+        return tuple(runs)
+    return merged((index, index + 1) for start, stop in runs for index in range(start, stop) if index not in out)
+
+
+def _closed(layout: Layout, eos: str) -> tuple[Layout, tuple[int, str] | None]:
+    """The layout with an EOS behind its last turn, if that turn ends the conversation and ends in nothing."""
+    last = layout.turns[-1] if layout.turns else None
+    if last is None or last.ends or not last.runs or last.message != len(layout.roles) - 1:
+        return layout, None
+    at = last.runs[-1][1]
+    runs = (*last.runs[:-1], (last.runs[-1][0], at + 1))
+    block = layout.blocks[at - 1]
+    return (
+        Layout(
+            nodes=(*layout.nodes[:at], eos, *layout.nodes[at:]),
+            blocks=(*layout.blocks[:at], block, *layout.blocks[at:]),
+            roles=layout.roles,
+            turns=(*layout.turns[:-1], TurnLayout(last.message, runs, last.verdict, (at, at + 1))),
+            lost=layout.lost,
+        ),
+        (at, eos),
+    )
 
 
 def merged(runs: Iterable[Run]) -> tuple[Run, ...]:

@@ -8,11 +8,14 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 from ifttool.errors import UsageError
+from ifttool.selection import Selection
 
-TrainOn = Literal["assistant-turns", "final-turn", "all-tokens"]
 Spans = Literal["auto", "generation", "completion"]
-Unroll = Literal["never", "always"]
-Overflow = Literal["drop", "error"]
+Unroll = Literal["never", "auto", "always"]
+OnMismatch = Literal["warn", "unroll", "mask", "drop", "error"]
+ContentSpecials = Literal["text", "allow", "error", "drop"]
+Boundary = Literal["whole", "split"]
+Overflow = Literal["drop", "truncate", "error"]
 ToolArguments = Literal["object", "string", "keep"]
 
 
@@ -29,10 +32,18 @@ class Recipe:
         input_format: Row shape, or ``auto``.
         tool_arguments: How tool-call arguments reach the template.
         generation_prompt: Whether renders end in the generation prompt (``render`` only).
-        train_on: Which turns bear loss.
+        train_on: Which turns bear loss, in the grammar of :class:`ifttool.selection.Selection`.
+        train_reasoning: Whether reasoning in trained turns bears loss.
+        train_tool_calls: Whether tool calls in trained turns do.
+        train_end_of_turn: Whether the end-of-turn token does.
+        turn_tokens: Shortest and longest completion that is trained, in tokens; None for no limit.
+        append_eos: Add the tokenizer's EOS where the last turn of a sample ends in nothing.
         spans: Where a turn's span comes from: the template's tags or its completion.
-        unroll: Whether each trained turn becomes a sample of its own.
+        on_mismatch: What becomes of trained turns whose verdict isn't ``exact``.
+        unroll: Whether each trained turn becomes a sample of its own; ``auto`` does it where history is rewritten.
         train_history: Whether an unrolled sample trains its earlier turns again.
+        content_specials: What becomes of control tokens typed into the data.
+        boundary: Ids of the whole text, or completions encoded on their own where a token would straddle.
         max_length: Longest sample in tokens; None for no limit.
         overflow: What becomes of longer samples.
         bears_loss: Whether samples have a loss mask at all (``tokenize --no-loss`` has none).
@@ -47,10 +58,18 @@ class Recipe:
     input_format: str = "auto"
     tool_arguments: ToolArguments = "object"
     generation_prompt: bool = False
-    train_on: TrainOn = "assistant-turns"
+    train_on: str = "assistant-turns"
+    train_reasoning: bool = True
+    train_tool_calls: bool = True
+    train_end_of_turn: bool = True
+    turn_tokens: tuple[int | None, int | None] = (None, None)
+    append_eos: bool = False
     spans: Spans = "auto"
+    on_mismatch: OnMismatch = "warn"
     unroll: Unroll = "never"
     train_history: bool = False
+    content_specials: ContentSpecials = "text"
+    boundary: Boundary = "whole"
     max_length: int | None = None
     overflow: Overflow = "drop"
     bears_loss: bool = True
@@ -58,9 +77,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, kind in (
-            ("train_on", TrainOn),
             ("spans", Spans),
             ("unroll", Unroll),
+            ("on_mismatch", OnMismatch),
+            ("content_specials", ContentSpecials),
+            ("boundary", Boundary),
             ("overflow", Overflow),
             ("tool_arguments", ToolArguments),
         ):
@@ -69,8 +90,14 @@ class Recipe:
                     f"{name.replace('_', '-')} can't be {getattr(self, name)!r}",
                     hint=f"choose one of {', '.join(get_args(kind))}",
                 )
+        Selection.parse(self.train_on)
         if self.max_length is not None and self.max_length < 2:
             raise UsageError(f"max-length can't be {self.max_length}: a sample needs at least two tokens")
+
+    @property
+    def selection(self) -> Selection:
+        """Which turns are trained."""
+        return Selection.parse(self.train_on)
 
     @property
     def clock(self) -> datetime:
@@ -99,6 +126,22 @@ def parse_date(text: str) -> datetime:
         return datetime.fromisoformat(text)
     except ValueError as error:
         raise UsageError(f"--date {text!r} isn't a date", hint="write it as 2026-01-31") from error
+
+
+def parse_turn_tokens(text: str) -> tuple[int | None, int | None]:
+    """Limits such as ``5:2000``, ``:2000`` or ``5:``.
+
+    Raises:
+        UsageError: It isn't a range.
+    """
+    low, colon, high = text.partition(":")
+    try:
+        limits = (int(low) if low else None, int(high) if high else None)
+    except ValueError:
+        limits = (None, None)
+    if not colon or limits == (None, None) or any(limit is not None and limit < 0 for limit in limits):
+        raise UsageError(f"--turn-tokens can't be {text!r}", hint="write it as MIN:MAX, MIN: or :MAX")
+    return limits
 
 
 def parse_kwargs(text: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Finished samples of a batch, as flat arrays beside their origins. A leaf but for the record types."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,10 @@ class Origin:
     turns: int
     verdict: str
     truncated: bool = False
+
+    def cut(self) -> "Origin":
+        """The origin of the same sample with tokens cut off."""
+        return replace(self, truncated=True)
 
 
 @dataclass(frozen=True, slots=True)

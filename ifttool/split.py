@@ -3,9 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, BinaryIO
 
 from ifttool.errors import RowError
 from ifttool.io.atomic import atomic_writer
@@ -14,6 +12,9 @@ from ifttool.ledger import Tally, reject_line
 from ifttool.records import Place, RawRow
 from ifttool.shards import ShardInfo, ShardWriter
 from ifttool.worker import Worker
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # One shard comes of about this much JSONL: some 8-16 M tokens, so that a shard is worth opening and a killed
 # run loses little. Shard boundaries depend on it and on the input alone.
@@ -56,7 +57,7 @@ class SplitResult:
 def read_splits(
     sources: Iterable[str], *, stdin: BinaryIO | None = None, split_bytes: int = SPLIT_BYTES
 ) -> Iterator[Split]:
-    """Cut inputs into units of work. A split never spans two inputs."""
+    """Cut inputs into units of work. A split never spans two inputs; without any rows there is one empty split."""
     index = 0
     for source in sources:
         items: list[RawRow | SkippedLine] = []
@@ -70,9 +71,11 @@ def read_splits(
         if items:
             yield Split(index, items)
             index += 1
+    if not index:
+        yield Split(0, ())
 
 
-def process_split(split: Split, worker: Worker, paths: PartPaths, *, schema: pa.Schema) -> SplitResult:
+def process_split(split: Split, worker: Worker, paths: PartPaths, *, schema: "pa.Schema") -> SplitResult:
     """Make one part of the output.
 
     Raises:

@@ -9,9 +9,10 @@ from ifttool.ledger import Tally
 from ifttool.prepare import read_conversation
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, RawRow
+from ifttool.selection import Selection
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
-from ifttool.unroll import conversation_row, trained_turns, unrolled
+from ifttool.unrolling import conversation_row, unrolled
 from ifttool.worker import Refuse
 
 
@@ -90,7 +91,7 @@ def _render(
     if recipe.generation_prompt:
         text = template.render(conversation.messages, conversation.tools, add_generation_prompt=True)
         return {"text": text}
-    turns = trained_turns(conversation, final_only=recipe.train_on == "final-turn")
+    turns = recipe.selection.turns(conversation)
     analysis = analyser.analyse(conversation, turns)
     at = analysis.positions()
     spans = [
@@ -113,7 +114,7 @@ def unroll_rows(
     ``assistant-turns`` they keep their own flags, so that they are trained too.
     """
     for row, conversation in conversations(sources, recipe, tally, refuse, stdin=stdin):
-        turns = trained_turns(conversation)
+        turns = Selection().turns(conversation)
         if not turns:
             error = RowError("IFT401", "the conversation has no turn to train on")
             leave_out(row, error, tally, refuse)

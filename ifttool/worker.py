@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ifttool.encode import Encoder
 from ifttool.errors import RowError, TemplateError
+from ifttool.fit import mask_turns_by_length, truncated, truncation_lengths
 from ifttool.io.source import SkippedLine
 from ifttool.ledger import Tally
-from ifttool.mask import loss_mask, straddling
+from ifttool.masks import loss_mask, straddling
 from ifttool.prepare import Prepared, Preparer
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, Place, RawRow
@@ -16,9 +18,8 @@ from ifttool.samples import Samples
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.turns import MARKER
-from ifttool.tokenizer.encoded import EncodedBatch
+from ifttool.tokenizer.encoded import EncodedBatch, LongArray
 from ifttool.tokenizer.load import Tokenizer, load_tokenizer
-from ifttool.tokenizer.reference import encode_texts
 
 # Enough text to keep the encoder busy, little enough that its token objects stay small (about 60 MB).
 BATCH_CHARS = 1 << 20
@@ -62,7 +63,8 @@ class Worker:
         self.recipe = recipe
         self.tokenizer: Tokenizer = load_tokenizer(recipe.tokenizer)
         self.template = build_template(recipe, self.tokenizer.special_tokens)
-        self._preparer = Preparer(recipe, self.template)
+        self._preparer = Preparer(recipe, self.template, eos=self.tokenizer.special_tokens.get("eos_token"))
+        self._encoder = Encoder(recipe, self.tokenizer)
 
     def check_fit(self) -> None:
         """Refuse a template that ends its turns with a marker the tokenizer doesn't know as one token.
@@ -113,85 +115,110 @@ class Worker:
         if batch:
             yield self._finish(batch, tally, refuse)
 
-    def _leave_out(
-        self, place: Place, data: bytes | None, error: RowError, tally: Tally, refuse: Refuse
-    ) -> None:
-        """Book a row that gives no sample: policy drops it (``IFT401``, ``IFT402``), or it is rejected."""
-        dropped = error.code == "IFT401" or (error.code == "IFT402" and self.recipe.overflow == "drop")
-        ledger = tally.of(place.source)
-        (ledger.dropped if dropped else ledger.rejected)[error.code] += 1
-        refuse(place, data, error, "dropped" if dropped else "rejected")
-
     def _finish(self, batch: Sequence[_Row], tally: Tally, refuse: Refuse) -> Samples:
-        """Encode, mask and fit a batch of rows."""
-        batch, encoded = self._encode(batch, tally, refuse)
+        """Encode, mask and fit a batch of rows, and book each of them."""
+        batch, encoded, refused = self._encode(batch, tally, refuse)
         prepared = [sample for row in batch for sample in row.samples]
+        turns = [sample.turns for sample in prepared]
         mask = loss_mask(encoded, [sample.trained for sample in prepared])
+        if self.recipe.turn_tokens != (None, None):
+            mask_turns_by_length(mask, encoded, turns, self.recipe.turn_tokens)
         samples = Samples(encoded.ids, mask, encoded.rows, [sample.origin for sample in prepared])
-        reasons = self._reasons(samples)
+        cut_inside = np.zeros(len(samples), np.int64)
+        if self.recipe.overflow == "truncate" and self.recipe.max_length is not None:
+            kept, cut_inside = truncation_lengths(samples, encoded, turns, self.recipe.max_length)
+            samples = truncated(samples, kept)
+        reasons = self._reasons(samples, prepared, refused)
         position = 0
         for row in batch:
-            own = reasons[position : position + len(row.samples)]
-            position += len(row.samples)
-            self._book(row, own, tally, refuse)
-        self._count(prepared, encoded, reasons, tally)
-        kept = samples.take(np.array([reason is None for reason in reasons], dtype=np.bool_))
-        tally.samples += len(kept)
-        tally.tokens += len(kept.ids)
-        tally.trained_tokens += int(kept.mask.sum(dtype=np.int64))
-        return kept
+            own = slice(position, position + len(row.samples))
+            position = own.stop
+            reasons[own] = self._book(row, reasons[own], tally, refuse)
+        self._count(prepared, encoded, cut_inside, reasons, tally)
+        samples = samples.take(np.array([reason is None for reason in reasons], dtype=np.bool_))
+        tally.samples += len(samples)
+        tally.tokens += len(samples.ids)
+        tally.trained_tokens += int(samples.mask.sum(dtype=np.int64))
+        return samples
 
     def _encode(
         self, batch: Sequence[_Row], tally: Tally, refuse: Refuse
-    ) -> tuple[Sequence[_Row], EncodedBatch]:
+    ) -> tuple[Sequence[_Row], EncodedBatch, dict[int, RowError]]:
         """Encode a batch; if the tokenizer panics, find the rows that made it, reject them and go on."""
         try:
-            return batch, encode_texts(self.tokenizer, [s.text for row in batch for s in row.samples])
+            return batch, *self._encoder.encode([sample for row in batch for sample in row.samples])
         except RowError:
             kept = []
             for row in batch:
                 try:
-                    encode_texts(self.tokenizer, [sample.text for sample in row.samples])
+                    self._encoder.encode(row.samples)
                 except RowError as error:
                     self._leave_out(row.row.place, row.row.data, error, tally, refuse)
                 else:
                     kept.append(row)
-            return kept, encode_texts(self.tokenizer, [s.text for row in kept for s in row.samples])
+            return kept, *self._encoder.encode([sample for row in kept for sample in row.samples])
 
-    def _reasons(self, samples: Samples) -> list[RowError | None]:
+    def _reasons(
+        self, samples: Samples, prepared: Sequence[Prepared], refused: dict[int, RowError]
+    ) -> list[RowError | None]:
         """Why each sample is left out; None if it is kept."""
         limit = self.recipe.max_length
         lengths = np.diff(samples.rows).tolist()
         trained = samples.trained_per_row().tolist()
         reasons: list[RowError | None] = []
-        for length, targets in zip(lengths, trained, strict=True):
-            if limit is not None and length > limit:
-                reasons.append(RowError("IFT402", f"{length} tokens, the limit is {limit}"))
-            elif not targets and self.recipe.bears_loss:
-                reasons.append(RowError("IFT401", "no token of the sample would be trained"))
-            else:
-                reasons.append(None)
+        for index, (length, targets) in enumerate(zip(lengths, trained, strict=True)):
+            reason = refused.get(index) or prepared[index].refused
+            if reason is None and limit is not None and length > limit:
+                reason = RowError("IFT402", f"{length} tokens, the limit is {limit}")
+            if reason is None and not targets and self.recipe.bears_loss:
+                reason = RowError("IFT401", "no token of the sample would be trained")
+            reasons.append(reason)
         return reasons
 
-    def _book(self, row: _Row, reasons: Sequence[RowError | None], tally: Tally, refuse: Refuse) -> None:
-        if any(reason is None for reason in reasons):
+    def _book(
+        self, row: _Row, reasons: list[RowError | None], tally: Tally, refuse: Refuse
+    ) -> list[RowError | None]:
+        """Book a row as kept, dropped or rejected; one sample that is an error rejects the whole row."""
+        fatal = next((reason for reason in reasons if reason is not None and not self._is_drop(reason)), None)
+        if fatal is None and any(reason is None for reason in reasons):
             tally.of(row.row.place.source).kept += 1
             tally.count_messages(row.samples[0].analysis.layout.roles)
             tally.samples_dropped.update(reason.code for reason in reasons if reason is not None)
-        else:
-            reason = next(reason for reason in reasons if reason is not None)
-            self._leave_out(row.row.place, row.row.data, reason, tally, refuse)
+            return reasons
+        reason = fatal or next(reason for reason in reasons if reason is not None)
+        self._leave_out(row.row.place, row.row.data, reason, tally, refuse)
+        return [reason] * len(reasons)
+
+    def _is_drop(self, error: RowError) -> bool:
+        """Whether an option asks to leave such a row out quietly; otherwise it is rejected."""
+        recipe = self.recipe
+        return (
+            error.code == "IFT401"
+            or (error.code == "IFT402" and recipe.overflow == "drop")
+            or (error.code == "IFT403" and recipe.content_specials == "drop")
+            or (error.code in ("IFT501", "IFT502", "IFT503") and recipe.on_mismatch == "drop")
+        )
+
+    def _leave_out(
+        self, place: Place, data: bytes | None, error: RowError, tally: Tally, refuse: Refuse
+    ) -> None:
+        """Book a row that gives no sample."""
+        dropped = self._is_drop(error)
+        ledger = tally.of(place.source)
+        (ledger.dropped if dropped else ledger.rejected)[error.code] += 1
+        refuse(place, data, error, "dropped" if dropped else "rejected")
 
     def _count(
         self,
         prepared: Sequence[Prepared],
         encoded: EncodedBatch,
+        cut_inside: LongArray,
         reasons: Sequence[RowError | None],
         tally: Tally,
     ) -> None:
         """Count verdicts and findings of the samples that are kept."""
         crossing = straddling(encoded, [sample.starts for sample in prepared]).tolist()
-        for sample, reason, straddles in zip(prepared, reasons, crossing, strict=True):
+        for sample, reason, straddles, cut in zip(prepared, reasons, crossing, cut_inside.tolist(), strict=True):
             if reason is not None:
                 continue
             place = sample.origin.place
@@ -201,3 +228,4 @@ class Worker:
                     tally.note(turn.verdict.code, place)
                 tally.note("IFT504", place, not turn.ends)
             tally.note("IFT505", place, straddles)
+            tally.note("IFT506", place, cut)

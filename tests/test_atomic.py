@@ -70,9 +70,7 @@ def test_refused_steps_are_run_errors(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("size", [10, 1_000_000])
-def test_full_disk_at_write_and_at_flush(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
+def test_full_disk_at_write_and_at_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     real_open = os.open
     monkeypatch.setattr(
         os, "open", lambda path, flags, mode=0o777: real_open("/dev/full", os.O_WRONLY) if flags & os.O_EXCL

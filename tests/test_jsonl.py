@@ -10,8 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ifttool.errors import RowError
+from ifttool.findings import CODES
 from ifttool.io.json_structure import MAX_DEPTH
-from ifttool.io.jsonl import decode_row, decode_rows, decode_value
+from ifttool.io.jsonl import decode_row, decode_value
 
 
 def refusal(data: bytes, *, terminated: bool = True) -> RowError:
@@ -34,7 +35,7 @@ def refusal(data: bytes, *, terminated: bool = True) -> RowError:
         (b'{"a":1} // x', "IFT108", "a second value starts at column 9 (byte 8)"),
         (b'{"a":"\x00"}', "IFT102", "invalid JSON: invalid character at column 7 (byte 6)"),
         (b'{"a":"\t"}', "IFT102", "invalid JSON: invalid character at column 7 (byte 6)"),
-        (rb'{"a":"\x41"}', "IFT102", "invalid JSON: invalid escape character in string at column 9 (byte 8)"),
+        (rb'{"a":"\x41"}', "IFT102", "invalid JSON: invalid escape character in string at column 7 (byte 6)"),
         (b'{"a":"b', "IFT102", "invalid JSON: it ends in the middle of a value"),
         (b'{"a":"\xe6\x97', "IFT102", "invalid JSON: it ends in the middle of a value"),
         (rb'{"a":"\ud83d', "IFT102", "invalid JSON: it ends in the middle of a value"),
@@ -60,9 +61,6 @@ def refusal(data: bytes, *, terminated: bool = True) -> RowError:
 def test_faults_have_codes_and_places(data: bytes, code: str, message: str) -> None:
     error = refusal(data)
     assert (error.code, error.message) == (code, message)
-    [entry] = decode_rows([data])
-    assert isinstance(entry, RowError)
-    assert (entry.code, entry.message) == (code, message)
 
 
 @pytest.mark.parametrize("data", [b'{"a":"b', b'{"a":"\xe6\x97', rb'{"a":"\ud83d\u', b'{"a":tru', b'{"a":1,'])
@@ -92,7 +90,6 @@ def test_values_are_exact(data: bytes, value: dict[str, Any]) -> None:
     result = decode_row(data)
     assert result == value
     assert [type(v) for v in result.values()] == [type(v) for v in value.values()]
-    assert decode_rows([data]) == [value]
 
 
 # --- depth -----------------------------------------------------------------------------------
@@ -117,10 +114,6 @@ def test_depth_limit(nested: Callable[[int], bytes]) -> None:
         start = time.perf_counter()
         assert refusal(nested(depth)).code == "IFT105"
         assert time.perf_counter() - start < 0.5
-        good, bad = decode_rows([b'{"a":1}', nested(depth)])
-        assert good == {"a": 1}
-        assert isinstance(bad, RowError)
-        assert bad.code == "IFT105"
 
 
 # --- duplicate keys --------------------------------------------------------------------------
@@ -143,14 +136,9 @@ def test_depth_limit(nested: Callable[[int], bytes]) -> None:
         (b'{"m":[{"a":1,"a":2},"x"]}', "a"),
     ],
 )
-@pytest.mark.parametrize("padding", [0, 20_000])
-def test_duplicate_keys_at_any_depth(data: bytes, key: str, padding: int) -> None:
-    data = data[:-1] + b',"pad":"' + b"x" * padding + b'"}'
+def test_duplicate_keys_at_any_depth(data: bytes, key: str) -> None:
     error = refusal(data)
     assert (error.code, error.message) == ("IFT103", f"the key {key!r} occurs twice in one object")
-    good = b'{"messages":[{"role":"user","content":"a"}]}'
-    batch = decode_rows([good, data, good])
-    assert [entry.code if isinstance(entry, RowError) else "" for entry in batch] == ["", "IFT103", ""]
 
 
 keys = st.sampled_from(["a", "b", '"', "\\", ":", '":', " ", 'x\\":', "é"])
@@ -166,9 +154,7 @@ spaces = st.sampled_from(["", "", " ", "\t "])
 def write_value(value: Any, space: str, after_key: str) -> str:
     """Write tuples of pairs as objects, which is how a duplicate key gets into the text."""
     if isinstance(value, tuple):
-        items = (
-            f"{json.dumps(k)}{after_key}:{space}{write_value(v, space, after_key)}" for k, v in value
-        )
+        items = (f"{json.dumps(k)}{after_key}:{space}{write_value(v, space, after_key)}" for k, v in value)
         return "{" + ("," + space).join(items) + "}"
     if isinstance(value, list):
         return "[" + ",".join(write_value(v, space, after_key) for v in value) + "]"
@@ -182,39 +168,26 @@ def has_duplicate(value: Any) -> bool:
     return isinstance(value, list) and any(map(has_duplicate, value))
 
 
-@given(
-    rows=st.lists(st.tuples(st.lists(st.tuples(texts, pairs), max_size=4).map(tuple), spaces, spaces), max_size=5)
-)
-@example(rows=[((("a", 1), ("a", 2)), "", " ")])
+@given(st.lists(st.tuples(texts, pairs), max_size=4).map(tuple), spaces, spaces)
+@example((("a", 1), ("a", 2)), "", " ")
 @settings(max_examples=400, deadline=None)
-def test_duplicates_are_found_exactly(rows: list[tuple[Any, str, str]]) -> None:
-    data = [write_value(value, space, after).encode() for value, space, after in rows]
-    for entry, text, (value, _, _) in zip(decode_rows(data), data, rows, strict=True):
-        if has_duplicate(value):
-            assert isinstance(entry, RowError)
-            assert entry.code == "IFT103"
-            assert refusal(text).code == "IFT103"
-        else:
-            assert entry == decode_row(text) == json.loads(text)
+def test_duplicates_are_found_exactly(value: Any, space: str, after_key: str) -> None:
+    data = write_value(value, space, after_key).encode()
+    if has_duplicate(value):
+        assert refusal(data).code == "IFT103"
+    else:
+        assert decode_row(data) == json.loads(data)
 
 
-@given(st.lists(st.binary(max_size=40), max_size=6))
-@settings(max_examples=300, deadline=None)
-def test_any_bytes_give_an_object_or_a_row_error(rows: list[bytes]) -> None:
-    for data, entry in zip(rows, decode_rows(rows), strict=True):
-        if isinstance(entry, dict):
-            assert decode_row(data) == entry
-        else:
-            assert entry.code == refusal(data).code
-
-
-def test_bad_rows_stay_in_their_place() -> None:
-    data = [b'{"n":%d}' % n for n in range(100)]
-    data[0], data[31], data[32], data[99] = b"[]", b"{", b'{"n":NaN}', b'{"n":1,"n":1}'
-    results = decode_rows(data)
-    codes = {i: entry.code for i, entry in enumerate(results) if isinstance(entry, RowError)}
-    assert codes == {0: "IFT104", 31: "IFT102", 32: "IFT110", 99: "IFT103"}
-    assert [r for r in results if isinstance(r, dict)] == [{"n": n} for n in range(100) if n not in codes]
+@given(st.binary(max_size=40))
+@settings(max_examples=400, deadline=None)
+def test_any_bytes_give_an_object_or_a_row_error(data: bytes) -> None:
+    try:
+        value = decode_row(data)
+    except RowError as error:
+        assert error.code in CODES
+    else:
+        assert value == json.loads(data)
 
 
 def test_values_inside_strings() -> None:

@@ -15,15 +15,15 @@ from typer.testing import CliRunner
 
 from ifttool.cli.app import app
 from ifttool.errors import InputChanged, UsageError
+from ifttool.figures import Distribution, LongSample, Stats, conversation_stats, is_shards, shard_stats
+from ifttool.figures.bins import bin_edges
+from ifttool.figures.conversations import row_stats
 from ifttool.io.source import read_rows
 from ifttool.pipeline import Target, run_shards
 from ifttool.recipe import Recipe
 from ifttool.report.stats_text import stats_text
 from ifttool.report.text import bar, histogram, number, percent, table
 from ifttool.resolve import resolve_recipe
-from ifttool.stats import Distribution, LongSample, Stats, conversation_stats, is_shards, shard_stats
-from ifttool.stats.bins import bin_edges
-from ifttool.stats.conversations import row_stats
 from ifttool.tokenizer.load import load_tokenizer
 from ifttool.tolerance import Tolerance
 from ifttool.worker import Worker
@@ -148,6 +148,15 @@ def test_without_loss_masks_trained_tokens_are_unknown(conversations: Path) -> N
     assert plain["trained_percent"] is None
     assert {sample["trained_tokens"] for sample in plain["longest"]} == {None}
     assert "trained tokens" not in stats_text(stats)
+
+
+def test_messages_of_an_unrolled_row_count_once(tmp_path: Path) -> None:
+    path = tmp_path / "one.jsonl"
+    path.write_text(chat("One?", "Two.", "Three?", "Four.", "Five?", "Six.") + "\n")
+    plain = conversation_stats([str(path)], recipe=recipe(unroll="always")).as_json()
+    assert (plain["rows"], plain["samples"], plain["turns"]["total"]) == (1, 3, 3)
+    assert plain["messages"] == {"assistant": 3, "user": 3}
+    assert [sample["turn"] for sample in plain["longest"]] == [5, 3, 1]
 
 
 def test_rows_measured_in_parts_add_up_to_the_whole(conversations: Path) -> None:

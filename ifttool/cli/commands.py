@@ -1,20 +1,17 @@
 """The commands: options in, one library call, a summary and an exit code out."""
 
-import sys
-from collections.abc import Iterable
-from contextlib import ExitStack
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifttool.cli import options as opt
-from ifttool.cli.console import RejectReporter, print_json, progress, summarize
+from ifttool.cli.console import counted, print_json, progress, say, show_rejects, summarize
 from ifttool.cli.run import DATA, DONE
 from ifttool.cli.stats import stats
 
 if TYPE_CHECKING:
-    from ifttool.ledger import Tally
     from ifttool.pipeline import RunSummary
-    from ifttool.recipe import Recipe
 
 __all__ = ["mask", "render", "stats", "tokenize", "unroll"]
 
@@ -37,29 +34,29 @@ def render(
     quiet: opt.Quiet = False,
 ) -> int:
     """Conversations → the text the model sees, and where the trained turns are in it, as JSONL."""
-    from ifttool.streams import render_rows
-    from ifttool.tokenizer.load import load_tokenizer
-    from ifttool.worker import build_template
+    from ifttool import api
+    from ifttool.cli.row_stream import write_rows
 
-    recipe = _recipe(
-        template=template,
-        tokenizer=tokenizer,
-        template_name=template_name,
-        template_kwargs=template_kwargs,
-        date=date,
-        input_format=input_format,
-        tool_arguments=tool_arguments,
-        generation_prompt=generation_prompt,
+    return write_rows(
+        lambda on_reject: api.render(
+            inputs or "-",
+            template=template,
+            tokenizer=tokenizer,
+            generation_prompt=generation_prompt,
+            template_name=template_name,
+            template_kwargs=_kwargs(template_kwargs),
+            date=date,
+            input_format=input_format,
+            tool_arguments=tool_arguments,
+            on_reject=on_reject,
+        ),
+        output,
+        text_only=plain,
+        force=force,
+        max_rejects=max_rejects,
+        rejects=rejects,
+        quiet=quiet,
     )
-    compiled = build_template(recipe, load_tokenizer(recipe.tokenizer).special_tokens)
-    stream = _Stream(output, force=force, max_rejects=max_rejects, rejects=rejects, quiet=quiet)
-    with stream:
-        rows = render_rows(_sources(inputs), recipe, compiled, stream.tally, stream.refuse)
-        if plain:
-            stream.write_text(row["text"] for row in rows)
-        else:
-            stream.write_rows(rows)
-    return stream.finish()
 
 
 def unroll(
@@ -76,7 +73,7 @@ def unroll(
     overflow: opt.Overflow = "drop",
     allow_text_markers: opt.AllowTextMarkers = False,
     input_format: opt.InputFormat = "auto",
-    tool_arguments: opt.ToolArguments = "object",
+    tool_arguments: opt.UnrollToolArguments = None,
     format: opt.Format = "parquet",  # noqa: A002 - the option's name
     force: opt.Force = False,
     max_rejects: opt.MaxRejects = "0",
@@ -88,40 +85,41 @@ def unroll(
 
     With --train-on assistant-turns earlier turns are trained in each sample too.
     """
-    if output == "-" or output.endswith((".jsonl", ".json")):
-        from ifttool.streams import unroll_rows
+    from ifttool import api
+    from ifttool.cli.row_stream import is_stream, write_rows
 
-        recipe = _recipe(
-            template="chatml",  # not rendered: rows go out as they came in
-            input_format=input_format,
-            tool_arguments="keep" if tool_arguments == "object" else tool_arguments,
-            train_on=train_on,
+    common: dict[str, Any] = {"train_on": train_on, "input_format": input_format}
+    of_shards: dict[str, Any] = {
+        "template": template,
+        "tokenizer": tokenizer,
+        "template_name": template_name,
+        "template_kwargs": template_kwargs,
+        "date": date,
+        "spans": spans,
+        "max_length": max_length,
+        "overflow": overflow,
+        "allow_text_markers": allow_text_markers,
+        "format": format,
+    }
+    if is_stream(output):
+        _refuse_options({**of_shards, "json": json}, what="shards", hint="give -o a folder or a .parquet file")
+        return write_rows(
+            lambda on_reject: api.unroll(
+                inputs or "-", tool_arguments=tool_arguments or "keep", on_reject=on_reject, **common
+            ),
+            output,
+            force=force,
+            max_rejects=max_rejects,
+            rejects=rejects,
+            quiet=quiet,
         )
-        stream = _Stream(output, force=force, max_rejects=max_rejects, rejects=rejects, quiet=quiet)
-        with stream:
-            stream.write_rows(unroll_rows(_sources(inputs), recipe, stream.tally, stream.refuse))
-        return stream.finish()
-    recipe = _recipe(
-        template=template,
-        tokenizer=tokenizer,
-        template_name=template_name,
-        template_kwargs=template_kwargs,
-        date=date,
-        spans=spans,
-        max_length=max_length,
-        overflow=overflow,
-        allow_text_markers=allow_text_markers,
-        input_format=input_format,
-        tool_arguments=tool_arguments,
-        unroll="always",
-        train_history=train_on == "assistant-turns",
-    )
-    return _run_shards(
-        recipe,
+    _refuse_options({"rejects": rejects}, what="JSONL", hint="shards have a rejects.jsonl of their own")
+    of_shards["template_kwargs"] = _kwargs(template_kwargs)
+    return _write_shards(
+        api.unroll_shards,
         inputs,
         Path(output),
-        file_format=format,
-        force=force,
+        {**common, **of_shards, "tool_arguments": tool_arguments or "object", "force": force},
         max_rejects=max_rejects,
         quiet=quiet,
         json=json,
@@ -149,31 +147,25 @@ def tokenize(
     json: opt.Json = False,
 ) -> int:
     """Conversations → shards of input_ids in which every token bears loss, or with --no-loss none does."""
-    recipe = _recipe(
-        template=template,
-        tokenizer=tokenizer,
-        template_name=template_name,
-        template_kwargs=template_kwargs,
-        date=date,
-        train_on="all-tokens",
-        max_length=max_length,
-        overflow=overflow,
-        allow_text_markers=allow_text_markers,
-        input_format=input_format,
-        tool_arguments=tool_arguments,
-        bears_loss=not no_loss,
-    )
-    columns = ("input_ids", "attention_mask") if no_loss else None
-    return _run_shards(
-        recipe,
-        inputs,
-        output,
-        columns=columns,
-        file_format=format,
-        force=force,
-        max_rejects=max_rejects,
-        quiet=quiet,
-        json=json,
+    from ifttool import api
+
+    options = {
+        "template": template,
+        "tokenizer": tokenizer,
+        "no_loss": no_loss,
+        "template_name": template_name,
+        "template_kwargs": _kwargs(template_kwargs),
+        "date": date,
+        "max_length": max_length,
+        "overflow": overflow,
+        "allow_text_markers": allow_text_markers,
+        "input_format": input_format,
+        "tool_arguments": tool_arguments,
+        "format": format,
+        "force": force,
+    }
+    return _write_shards(
+        api.tokenize, inputs, output, options, max_rejects=max_rejects, quiet=quiet, json=json
     )
 
 
@@ -199,161 +191,69 @@ def mask(
     json: opt.Json = False,
 ) -> int:
     """Conversations → shards of input_ids with loss masks. The main job, in one pass."""
-    recipe = _recipe(
-        template=template,
-        tokenizer=tokenizer,
-        template_name=template_name,
-        template_kwargs=template_kwargs,
-        date=date,
-        train_on=train_on,
-        spans=spans,
-        max_length=max_length,
-        overflow=overflow,
-        allow_text_markers=allow_text_markers,
-        input_format=input_format,
-        tool_arguments=tool_arguments,
-    )
-    return _run_shards(
-        recipe,
-        inputs,
-        output,
-        file_format=format,
-        force=force,
-        max_rejects=max_rejects,
-        quiet=quiet,
-        json=json,
-    )
+    from ifttool import api
+
+    options = {
+        "template": template,
+        "tokenizer": tokenizer,
+        "train_on": train_on,
+        "template_name": template_name,
+        "template_kwargs": _kwargs(template_kwargs),
+        "date": date,
+        "spans": spans,
+        "max_length": max_length,
+        "overflow": overflow,
+        "allow_text_markers": allow_text_markers,
+        "input_format": input_format,
+        "tool_arguments": tool_arguments,
+        "format": format,
+        "force": force,
+    }
+    return _write_shards(api.mask, inputs, output, options, max_rejects=max_rejects, quiet=quiet, json=json)
 
 
-def _recipe(*, template_kwargs: str | None = None, **options: Any) -> "Recipe":
+def _kwargs(text: str | None) -> Mapping[str, Any]:
     from ifttool.recipe import parse_kwargs
-    from ifttool.resolve import resolve_recipe
 
-    kwargs = parse_kwargs(template_kwargs) if template_kwargs is not None else {}
-    return resolve_recipe(template_kwargs=kwargs, **options)
+    return parse_kwargs(text) if text is not None else {}
 
 
-def _sources(inputs: list[str] | None) -> list[str]:
-    from ifttool.io.source import expand_inputs
+def _refuse_options(options: Mapping[str, object], *, what: str, hint: str) -> None:
+    """Refuse options of ``unroll`` that would have no effect.
 
-    return expand_inputs(inputs or ["-"])
+    Raises:
+        UsageError: One of them differs from its default.
+    """
+    from ifttool.errors import UsageError
+
+    parameters = inspect.signature(unroll).parameters
+    given = [name for name, value in options.items() if value != parameters[name].default]
+    if given:
+        raise UsageError(f"--{given[0].replace('_', '-')} is for {what} only", hint=hint)
 
 
-def _run_shards(
-    recipe: "Recipe",
+def _write_shards(
+    work: "Callable[..., RunSummary]",
     inputs: list[str] | None,
     output: Path,
+    options: Mapping[str, Any],
     *,
-    columns: tuple[str, ...] | None = None,
-    file_format: str,
-    force: bool,
     max_rejects: str,
     quiet: bool,
     json: bool,
 ) -> int:
-    from ifttool.pipeline import Target, run_shards
-    from ifttool.schema import COLUMNS
-    from ifttool.tolerance import Tolerance
-
-    target = Target.of(output, file_format=file_format, columns=columns or COLUMNS, force=force)
     with progress(quiet=quiet) as show:
-        summary = run_shards(
-            recipe,
-            _sources(inputs),
-            target,
-            tolerance=Tolerance.parse(max_rejects),
-            on_progress=show,
-        )
-    return _conclude(summary, output, quiet=quiet, json=json)
-
-
-def _conclude(summary: "RunSummary", output: Path, *, quiet: bool, json: bool) -> int:
-    from ifttool.cli.console import show_rejects
-
+        summary = work(inputs or "-", output, max_rejects=max_rejects, on_progress=show, **options)
     if summary.rejects is not None:
         show_rejects(summary.rejects, quiet=quiet)
     if json:
         print_json(summary.as_json())
     if not quiet:
         summarize(summary.tally, wrote=str(output) if summary.committed else None)
-    return _verdict(summary.committed, summary.tally, summary.rejects)
-
-
-def _verdict(committed: bool, tally: "Tally", rejects: Path | None) -> int:
-    from ifttool.cli.console import say
-
-    if committed:
+    if summary.committed:
         return DONE
-    where = f" They are in {rejects}." if rejects is not None else ""
     say(
-        f"ifttool: {tally.total.rejected.total():,} rows were rejected, more than --max-rejects allows: "
-        f"the output isn't complete.{where}"
+        f"ifttool: {counted(summary.tally.total.rejected.total(), 'row')} rejected, more than --max-rejects allows: "
+        f"no shards were written. The rows are in {summary.rejects}"
     )
     return DATA
-
-
-class _Stream:
-    """JSON rows on standard output or in a file, with the same ledger and tolerance as shards."""
-
-    def __init__(
-        self, output: str, *, force: bool, max_rejects: str, rejects: Path | None, quiet: bool
-    ) -> None:
-        from ifttool.ledger import Tally
-        from ifttool.tolerance import Tolerance
-
-        self.tally: Tally = Tally()
-        self._output, self._force, self._quiet = output, force, quiet
-        self._tolerance = Tolerance.parse(max_rejects)
-        self._rejects_path = rejects
-        self._reporter = RejectReporter(quiet=quiet)
-        self._stack = ExitStack()
-
-    def __enter__(self) -> "_Stream":
-        from ifttool.io.atomic import atomic_writer
-        from ifttool.output import check_new_file
-
-        if self._output == "-":
-            self._out: Any = sys.stdout.buffer
-        else:
-            path = Path(self._output)
-            check_new_file(path, force=self._force)
-            self._out = self._stack.enter_context(atomic_writer(path))
-        self._rejects: Any = None
-        if self._rejects_path is not None:
-            self._rejects = self._stack.enter_context(atomic_writer(self._rejects_path))
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._stack.__exit__(*exception)
-        self._reporter.close()
-
-    def refuse(self, place: Any, data: bytes | None, error: Any, kind: str) -> None:
-        """Book a row that is left out."""
-        self._reporter(place, error, kind)
-        if self._rejects is not None:
-            from ifttool.ledger import reject_line
-
-            self._rejects.write(reject_line(place, data, error, kind=kind))
-
-    def write_rows(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Rows as JSON lines."""
-        import msgspec
-
-        encode = msgspec.json.Encoder().encode
-        for row in rows:
-            self._out.write(encode(row) + b"\n")
-
-    def write_text(self, texts: Iterable[str]) -> None:
-        """Texts as they are, a line end after each."""
-        for text in texts:
-            self._out.write(text.encode("utf-8") + b"\n")
-
-    def finish(self) -> int:
-        """Check the ledger, say what happened, and give the exit code."""
-        if self._output == "-":
-            self._out.flush()
-        self.tally.check()
-        committed = self._tolerance.allows(self.tally.total)
-        if not self._quiet:
-            summarize(self.tally, wrote=None if self._output == "-" else self._output)
-        return _verdict(committed, self.tally, self._rejects_path)

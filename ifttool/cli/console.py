@@ -1,6 +1,7 @@
 """What ifttool says on standard error: messages, progress, summary. Data goes to standard output only."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -22,9 +23,19 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == " " else f"\\x{ord(char):02x}" for char in text)
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``2,000 rows``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def say(text: str) -> None:
     """One line on standard error."""
-    sys.stderr.write(f"{text}\n")
+    try:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+    except BrokenPipeError:
+        # Nobody reads the messages (`2>&1 | head`): that mustn't change what the run does or how it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def report_error(error: IfttoolError) -> None:
@@ -53,7 +64,7 @@ class RejectReporter:
 
     def close(self) -> None:
         if self._count > MESSAGES_SHOWN:
-            say(f"… and {self._count - MESSAGES_SHOWN:,} more rejected rows")
+            say(f"… and {counted(self._count - MESSAGES_SHOWN, 'more rejected row')}")
 
 
 def show_rejects(path: Path, *, quiet: bool) -> None:
@@ -110,15 +121,17 @@ def summarize(tally: "Tally", *, wrote: str | None) -> None:
     parts += [f"{count:,} dropped ({code} {CODES[code]})" for code, count in sorted(total.dropped.items())]
     if total.blanks:
         parts.append(f"{total.blanks:,} blank")
-    say(f"{total.lines:,} lines = {' + '.join(parts)}")
+    say(f"{counted(total.lines, 'line')} = {' + '.join(parts)}")
     for code, count in sorted(tally.samples_dropped.items()):
-        say(f"{count:,} samples of kept rows dropped ({code} {CODES[code]})")
+        say(f"{counted(count, 'sample')} of kept rows dropped ({code} {CODES[code]})")
     if tally.tokens:
         share = tally.trained_tokens / tally.tokens
         say(
-            f"{tally.samples:,} samples, {tally.tokens:,} tokens, "
+            f"{counted(tally.samples, 'sample')}, {counted(tally.tokens, 'token')}, "
             f"{tally.trained_tokens:,} trained ({share:.1%})"
         )
+    elif tally.samples != total.kept:
+        say(counted(tally.samples, "sample"))
     if tally.verdicts:
         say("turns: " + ", ".join(f"{count:,} {verdict}" for verdict, count in sorted(tally.verdicts.items())))
     for code, count in sorted(tally.findings.items()):

@@ -60,6 +60,15 @@ ToolArguments = Annotated[
         "--tool-arguments", metavar="KIND", help="Tool-call arguments as the template gets them: object, string, keep."
     ),
 ]
+UnrollToolArguments = Annotated[
+    str | None,
+    typer.Option(
+        "--tool-arguments",
+        metavar="KIND",
+        help="Tool-call arguments: object, string, keep. [default: object in shards, keep in JSONL]",
+        show_default=False,
+    ),
+]
 TrainOn = Annotated[
     str, typer.Option("--train-on", metavar="WHAT", help="assistant-turns, final-turn or all-tokens.")
 ]

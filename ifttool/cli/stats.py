@@ -1,7 +1,6 @@
 """``ifttool stats``: figures of conversations or of finished shards."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,8 +10,8 @@ from ifttool.cli.console import RejectReporter, print_json, progress, say
 from ifttool.cli.run import DATA, DONE
 
 if TYPE_CHECKING:
+    from ifttool.figures import Stats
     from ifttool.recipe import Recipe
-    from ifttool.stats import Stats
 
 BatchSize = Annotated[
     int | None,
@@ -47,13 +46,14 @@ def stats(
     INPUT may also be an output folder of ifttool, or .parquet and .arrow shards. They are measured as they are:
     options about templates, tokenizers and conversations don't apply.
     """
+    from ifttool.api import stats_sources
+    from ifttool.figures import shard_stats
     from ifttool.recipe import parse_kwargs
     from ifttool.resolve import resolve_recipe
-    from ifttool.stats import shard_stats
     from ifttool.tolerance import Tolerance
 
     tolerance = Tolerance.parse(max_rejects)
-    sources, finished = _sources(inputs or ["-"])
+    sources, finished = stats_sources(inputs or ["-"])
     if finished:
         _report(shard_stats(sources), max_length=max_length, batch_size=batch_size, json=json)
         return DONE
@@ -78,25 +78,8 @@ def stats(
     return DATA
 
 
-def _sources(inputs: list[str]) -> tuple[list[str], bool]:
-    """What to read, and whether it is finished shards."""
-    from ifttool.errors import UsageError
-    from ifttool.io.source import expand_inputs
-    from ifttool.stats import is_shards
-
-    folders = [source for source in inputs if Path(source).is_dir() and is_shards(source)]
-    files = expand_inputs([source for source in inputs if source not in folders])
-    shards = folders + [source for source in files if is_shards(source)]
-    if shards and len(shards) < len(folders) + len(files):
-        other = next(source for source in files if source not in shards)
-        raise UsageError(
-            f"{shards[0]} holds finished samples, {other} conversations", hint="measure one kind at a time"
-        )
-    return folders + files, bool(shards)
-
-
 def _measure(sources: list[str], recipe: "Recipe", *, quiet: bool) -> "Stats":
-    from ifttool.stats import conversation_stats
+    from ifttool.figures import conversation_stats
 
     reporter = RejectReporter(quiet=quiet)
     try:

@@ -5,18 +5,14 @@ and raw control characters. Its messages don't tell these apart, so a failed tex
 again here; that costs nothing for good rows.
 """
 
+import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from ifttool.errors import RowError
-from ifttool.io.json_structure import MAX_DEPTH, DepthError, certify, find_duplicate_key
-
-# Larger batches are certified with less overhead, but one odd row sends its whole batch to the
-# slower look at each row.
-_BATCH_ROWS = 32
+from ifttool.io.json_structure import MAX_DEPTH, DepthError, find_duplicate_key
 
 _DECODER = msgspec.json.Decoder()
 _ERROR_OFFSET = re.compile(r"\(byte (\d+)\)")
@@ -51,24 +47,6 @@ def decode_row(data: bytes, *, terminated: bool = True) -> dict[str, Any]:
     return value
 
 
-def decode_rows(rows: Sequence[bytes]) -> list[dict[str, Any] | RowError]:
-    """Decode many JSON objects; one bad row never costs another.
-
-    Gives what ``decode_row`` gives or raises for each row, at about half its price, because the
-    search for duplicate keys runs over many rows at once.
-
-    Args:
-        rows: The rows' bytes, without line ends.
-
-    Returns:
-        One entry a row: the object, or the error that ``decode_row`` would raise.
-    """
-    results: list[dict[str, Any] | RowError] = []
-    for start in range(0, len(rows), _BATCH_ROWS):
-        results += _decode_batch(rows[start : start + _BATCH_ROWS])
-    return results
-
-
 def decode_value(text: str) -> Any:
     """Decode any JSON value that sits inside a string, such as tool call arguments.
 
@@ -79,23 +57,6 @@ def decode_value(text: str) -> Any:
     value = _decode(data, terminated=True)
     _check_structure(data, value)
     return value
-
-
-def _decode_batch(batch: Sequence[bytes]) -> Sequence[dict[str, Any] | RowError]:
-    try:
-        values = list(map(_DECODER.decode, batch))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return [_decode_or_error(data) for data in batch]
-    if all(type(value) is dict for value in values) and certify(b"\n".join(batch), values):
-        return values
-    return [_decode_or_error(data) for data in batch]
-
-
-def _decode_or_error(data: bytes) -> dict[str, Any] | RowError:
-    try:
-        return decode_row(data)
-    except RowError as error:
-        return error
 
 
 def _require_object(value: Any) -> dict[str, Any]:
@@ -138,18 +99,31 @@ def _explain(data: bytes, reason: str, *, terminated: bool) -> RowError:
     """Find out what is wrong with a text that msgspec refused for ``reason``."""
     match = _ERROR_OFFSET.search(reason)
     offset = int(match[1]) if match else len(data)
-    error = _bad_text(data, offset) or (_bad_value(data, reason, offset) if match else None)
-    if error is not None:
+    if error := _bad_text(data, offset):
         return error
     if match is None:
         problem = "it ends in the middle of a value"
     else:
+        if error := _bad_value(data, reason, offset):
+            return error
         detail = _ERROR_OFFSET.sub("", reason).removeprefix("JSON is malformed: ").strip()
-        problem = f"{detail} at {_place(data, offset)}"
+        problem = f"{detail} at {_place(data, _syntax_error_offset(data, offset))}"
     if terminated:
         return RowError("IFT102", f"invalid JSON: {problem}")
     hint = "the line has no line end; the file may still be being written"
     return RowError("IFT109", f"the last line isn't valid JSON: {problem}", hint=hint)
+
+
+def _syntax_error_offset(data: bytes, offset: int) -> int:
+    """Locate a syntax error: msgspec's ``offset`` is one too high for some kinds."""
+    text = data.decode("utf-8", "replace")
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return len(text[: error.pos].encode())
+    except (RecursionError, ValueError):  # far down, or an integer of over 4300 digits
+        pass
+    return offset
 
 
 def _bad_text(data: bytes, offset: int) -> RowError | None:
@@ -170,7 +144,8 @@ def _bad_text(data: bytes, offset: int) -> RowError | None:
 
 def _bad_value(data: bytes, reason: str, offset: int) -> RowError | None:
     if "trailing characters" in reason:
-        problem = f"a second value starts at {_place(data, offset)}"
+        start = _syntax_error_offset(data, offset)
+        problem = f"a second value starts at {_place(data, start)}"
         return RowError("IFT108", problem, hint="put every object on its own line")
     start = offset - (data[offset - 1 : offset] == b"-")
     if number := _NOT_FINITE.match(data, start):

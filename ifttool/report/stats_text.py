@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from ifttool.figures.counters import PERCENTILES, Distribution, Stats
 from ifttool.findings import CODES
 from ifttool.io.inputs import printable
 from ifttool.ledger import Tally
 from ifttool.report.text import histogram, number, percent, table
-from ifttool.stats.counters import PERCENTILES, Distribution, Stats
 
 # Data decides how long an id is; a line of the report should still fit a terminal.
 _ID_WIDTH = 48

@@ -19,6 +19,9 @@ COMPILE_AT_SIGHT = 2
 PLANS_PER_SHAPE = 12
 MAX_SHAPES = 2048
 
+GENERATED_ROLES = frozenset({"assistant", "model"})
+"""Roles whose turns a model writes, after a generation prompt."""
+
 
 @dataclass(slots=True)
 class _Shape:
@@ -135,12 +138,16 @@ class Analyser:
         spans = []
         for turn in turns:
             own = full if turn == len(messages) - 1 else self._part(messages[: turn + 1], tools)
-            prompt = self._part(messages[:turn], tools, add_generation_prompt=True)
-            found = judge(full, own, prompt, turn, has_text=_has_text(messages[turn]))
+            generated = messages[turn]["role"] in GENERATED_ROLES
+            prompt = self._part(messages[:turn], tools, add_generation_prompt=True) if generated else None
+            found = judge(
+                full, own, prompt, turn, has_text=_has_text(messages[turn]), generated=generated
+            )
             spans.append(found.span)
             for render in (own, prompt):
                 guards.extend(() if render is None else render.guards)
-            general = general and found.guards is not None and None not in (own, prompt)
+            refused = own is None or (generated and prompt is None)
+            general = general and found.guards is not None and not refused
             guards.extend(found.guards or ())
         roles = [str(message["role"]) for message in messages]
         analysis, empty = lay_out(full.pieces, spans, roles, lost=full.lost)

@@ -71,7 +71,7 @@ class Layout:
     def labels(self) -> tuple[Label, ...]:
         """What each piece is."""
         turn_of = dict.fromkeys(range(len(self.nodes)), -1)
-        closing = set()
+        closing: set[int] = set()
         for turn in self.turns:
             for start, stop in turn.runs:
                 turn_of.update(dict.fromkeys(range(start, stop), turn.message))

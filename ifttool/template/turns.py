@@ -166,7 +166,13 @@ class Judgement:
 
 
 def judge(
-    full: TracedRender, own: TracedRender | None, prompt: TracedRender | None, message: int, *, has_text: bool
+    full: TracedRender,
+    own: TracedRender | None,
+    prompt: TracedRender | None,
+    message: int,
+    *,
+    has_text: bool,
+    generated: bool = True,
 ) -> Judgement:
     """Locate one turn in the full render and give its verdict.
 
@@ -176,6 +182,8 @@ def judge(
         prompt: The generation prompt of the turn; None if the template refuses it.
         message: Index of the turn's message.
         has_text: Whether the turn holds any text at all.
+        generated: Whether a model writes such turns. For others (a user turn that is trained) there is no
+            generation prompt: the turn starts with its content.
     """
     ask = _Prefixes()
     place = locate(full.pieces, message)
@@ -197,7 +205,8 @@ def judge(
     tail = full.text[place.stop : place.tail_stop]
     end = place.stop + (len(eot) if tail.startswith(eot) else _shared_ending(tail, eot, header))
     verdict = Verdict.PROMPT
-    if prompt is not None and own is not None and ending is not None and ask.starts(own, prompt):
+    opens = not generated or (prompt is not None and own is not None and ask.starts(own, prompt))
+    if opens and own is not None and ending is not None:
         closed = TracedRender(own.text[: ending[1]], cut_at(own.pieces, ending[1]), ())
         verdict = Verdict.EXACT if ask.starts(full, closed) else Verdict.HISTORY
     intervals = _without_foreign(full.pieces, message, start, end)

@@ -76,6 +76,9 @@ def load_tokenizer(source: str) -> Tokenizer:
     backend = _build(raw.decode("utf-8"), path)
     backend.no_truncation()
     backend.no_padding()
+    # It only adds special tokens, which we never ask for, and trims offsets (GPT-NeoX), which would hide the space
+    # that a token starts with.
+    backend.post_processor = None
     named = special_tokens(path.parent)
     _add_missing(backend, named)
     added = {token.content: token.special for token in backend.get_added_tokens_decoder().values()}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import tokenizers
 
 from ifttool.errors import RowError
 from ifttool.tokenizer.encoded import EncodedBatch
@@ -17,8 +18,13 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> EncodedBatch:
     Raises:
         RowError: ``IFT404`` if the tokenizer panics. Encode texts one by one to learn which it was.
     """
+    return encode_with(tokenizer.backend, texts)
+
+
+def encode_with(backend: tokenizers.Tokenizer, texts: Sequence[str]) -> EncodedBatch:
+    """:func:`encode_texts` with a bare ``tokenizers`` object."""
     try:
-        encodings = tokenizer.backend.encode_batch(list(texts), add_special_tokens=False)
+        encodings = backend.encode_batch(list(texts), add_special_tokens=False)
     except BaseException as error:  # a Rust panic isn't an Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise

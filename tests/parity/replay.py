@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import markupsafe
+
 from ifttool.template.chat_template import TracedRender
 from ifttool.template.symbols import Cut, Fixed, Guard, Json, Key, Leaf, Map, Node, Path, Structure
 
@@ -74,8 +76,8 @@ def _subtree_text(value: Any, options: tuple[Any, ...]) -> str:
 
 
 def _mapped(function: str, args: tuple[Any, ...], text: str) -> str:
-    if function == "repr":
-        return repr(text)
+    if function == "escape":
+        return str(markupsafe.escape(text))
     if function == "json":
         return json.dumps(text, ensure_ascii=args[0])
     assert function in _RENDERED

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ifttool.errors import InputChanged, UsageError
+from ifttool.figures.counters import LongSample, Stats
 from ifttool.io.inputs import printable
 from ifttool.io.shard_lengths import RowLengths, is_shard, read_lengths, read_provenance, read_turns
 from ifttool.ledger import Tally
-from ifttool.stats.counters import LongSample, Stats
 
 MANIFEST = "manifest.json"
 

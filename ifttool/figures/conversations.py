@@ -8,12 +8,12 @@ from typing import BinaryIO
 import numpy as np
 
 from ifttool.errors import RowError
+from ifttool.figures.counters import LongSample, Stats
 from ifttool.io.source import SkippedLine, read_rows
 from ifttool.ledger import Tally
 from ifttool.recipe import Recipe
 from ifttool.records import Place, RawRow
 from ifttool.samples import Samples
-from ifttool.stats.counters import LongSample, Stats
 from ifttool.worker import Refuse, Worker
 
 OnProgress = Callable[[Tally, int], None]

@@ -1,24 +1,9 @@
-"""Which turns are trained, and one conversation → one conversation a trained turn."""
+"""One conversation → one conversation a trained turn."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ifttool.records import Conversation
-
-
-def trained_turns(conversation: Conversation, *, final_only: bool = False) -> list[int]:
-    """Message indices of the turns to train on.
-
-    A message's own ``train`` flag decides where it has one; otherwise assistant messages are trained. With
-    ``final_only`` just the last of them is.
-    """
-    flags = conversation.train or (None,) * len(conversation.messages)
-    turns = [
-        index
-        for index, (message, flag) in enumerate(zip(conversation.messages, flags, strict=True))
-        if (flag if flag is not None else message["role"] == "assistant")
-    ]
-    return turns[-1:] if final_only else turns
 
 
 def unrolled(
@@ -28,7 +13,7 @@ def unrolled(
 
     Args:
         conversation: What to unroll.
-        turns: Message indices, as :func:`trained_turns` gives them.
+        turns: Message indices, as :meth:`Selection.turns` gives them.
         final_only: Flag only the last message of each for training; otherwise earlier turns are trained too.
     """
     for turn in turns:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ifttool.figures.bins import bin_edges
 from ifttool.ledger import Tally
 from ifttool.samples import LongArray
-from ifttool.stats.bins import bin_edges
 
 FORMAT = "ifttool.stats/1"
 PERCENTILES = (5, 25, 50, 75, 90, 95, 99)

@@ -1,0 +1,64 @@
+# Needs Python 3.11 or newer, git and make; everything else is installed into .venv.
+SHELL := /bin/sh
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+DEMO_OUT := demo-out
+# The first interpreter that is new enough; name another with `make PYTHON=…`.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format parity docs clean
+
+help: ## Say what the targets do
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
+
+demo: $(VENV)/.installed ## Make training shards of the sample chats and look into them
+	@echo '$$ ifttool mask samples/chat.jsonl -o $(DEMO_OUT)'
+	@$(BIN)/ifttool mask samples/chat.jsonl -o $(DEMO_OUT) --force
+	@echo && echo '$$ ls $(DEMO_OUT)/*' && ls $(DEMO_OUT)/*
+	@echo && echo '$$ python scripts/look.py $(DEMO_OUT) 3' && $(BIN)/python scripts/look.py $(DEMO_OUT) 3
+	@echo '$$ ifttool stats $(DEMO_OUT)' && $(BIN)/ifttool stats $(DEMO_OUT)
+
+test: $(VENV)/.dev ## Run the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## Check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Format the code and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+parity: $(VENV)/.parity ## Compare with transformers, TRL and other readers (a large download)
+	$(BIN)/python -m pytest -m parity $(PYTEST_ARGS)
+
+docs: $(VENV)/.installed ## Write docs/commands.md anew
+	$(BIN)/python scripts/generate_docs.py
+
+clean: ## Remove .venv and what the targets wrote
+	rm -rf $(VENV) $(DEMO_OUT) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.created:
+	@test -n '$(PYTHON)' || { echo 'no Python 3.11 or newer found; name one: make PYTHON=/path/to/python3' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml
+	$(PIP) install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed pyproject.toml
+	$(PIP) install --quiet --group dev
+	@touch $@
+
+# torch first and exactly: what the others would choose on their own changes from week to week.
+$(VENV)/.parity: $(VENV)/.dev pyproject.toml
+	$(PIP) install --quiet 'torch==2.13.0'
+	$(PIP) install --quiet --group parity
+	@touch $@

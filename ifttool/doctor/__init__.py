@@ -1,0 +1,1 @@
+"""The template doctor: what a chat template does to training text, found out before anything is trained."""

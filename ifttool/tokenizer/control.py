@@ -1,0 +1,208 @@
+"""Control tokens come from the template, never from the data.
+
+A rendered text is encoded as a whole, so a ``<|im_end|>`` that a user typed would become the control token. Which
+control tokens a row may hold is known from its layout: those in the template's own text, at known positions. A row
+that holds others is encoded again with a twin of the tokenizer in which every control token has another spelling, one
+that doesn't occur in the row. Only the template's own are respelled; what the data typed is then just text, and
+merges, normalizers and offsets work on the whole text as always.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+
+from ifttool.errors import RowError
+from ifttool.template.layout import Layout
+from ifttool.template.symbols import Leaf, Node
+from ifttool.tokenizer.encoded import EncodedBatch
+from ifttool.tokenizer.load import Tokenizer
+from ifttool.tokenizer.reference import encode_texts, encode_with
+
+# Blocks of private-use characters for other spellings. A row that holds characters of one is respelled in another.
+_PRIVATE_BLOCKS = (0xF0000, 0xF8000, 0x100000, 0x108000)
+_BLOCK_SIZE = 0x7FF0
+
+# Some publishers (DeepSeek) don't flag their turn markers as special. Pipes give them away; <think> and <tool_call>
+# belong to the data as much as to the template and stay untouched.
+_PIPED = re.compile(r"<[|｜].*[|｜]>")
+_ROLE_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """A control token of the template: its piece, its offset in characters from the piece's start, and its id."""
+
+    piece: int
+    offset: int
+    token: int
+
+
+class ControlTokens:
+    """Finds control tokens that don't come from the template, and encodes rows without them."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._texts = {
+            token_id: token
+            for token, special in tokenizer.added.items()
+            if (special or _PIPED.fullmatch(token)) and (token_id := tokenizer.id_of(token)) is not None
+        }
+        size = max([tokenizer.vocab_size, *(token_id + 1 for token_id in self._texts)])
+        self._is_control = np.zeros(size, np.bool_)
+        self._is_control[list(self._texts)] = True
+        self._expected: WeakKeyDictionary[Layout, tuple[_Expected, ...]] = WeakKeyDictionary()
+        self._twins: dict[int, tokenizers.Tokenizer] = {}
+
+    def forged(
+        self, encoded: EncodedBatch, layouts: Sequence[Layout], positions: Sequence[Sequence[int]]
+    ) -> list[int]:
+        """Rows whose control tokens aren't exactly those of the template.
+
+        Args:
+            encoded: The rows, encoded as a whole.
+            layouts: What the pieces of each row are.
+            positions: Where the pieces of each row start, in characters.
+        """
+        at = np.flatnonzero(self._is_control[encoded.ids])
+        found_rows = np.searchsorted(encoded.rows, at, side="right") - 1
+        wanted = [
+            (row, positions[row][item.piece] + item.offset, item.token)
+            for row, layout in enumerate(layouts)
+            for item in self._expected_in(layout)
+        ]
+        table = np.array(wanted, np.int64).reshape(len(wanted), 3)
+        suspects = set(_differing_rows(found_rows, encoded.starts[at], encoded.ids[at], table))
+        return sorted(suspects)
+
+    def encode(self, text: str, layout: Layout, positions: Sequence[int]) -> tuple[tokenizers.Tokenizer, str]:
+        """A tokenizer and a spelling of one row in which only the template writes control tokens.
+
+        Offsets stay what they are: other spellings are as long as the originals.
+
+        Raises:
+            RowError: ``IFT403`` if the row holds characters of every private block.
+        """
+        block = next((block for block in _PRIVATE_BLOCKS if not _uses(text, block)), None)
+        if block is None:
+            raise RowError("IFT403", "the row holds control tokens and characters of every private-use block")
+        spellings = self._spellings(block)
+        parts = []
+        end = 0
+        for item in self._expected_in(layout):
+            start = positions[item.piece] + item.offset
+            spelling = spellings[item.token]
+            parts += [text[end:start], spelling]
+            end = start + len(spelling)
+        parts.append(text[end:])
+        return self._twin(block), "".join(parts)
+
+    def _expected_in(self, layout: Layout) -> tuple[_Expected, ...]:
+        found = self._expected.get(layout)
+        if found is None:
+            found = self._expected[layout] = tuple(self._find_expected(layout))
+        return found
+
+    def _find_expected(self, layout: Layout) -> list[_Expected]:
+        """Control tokens in the template's own text: matched on stretches of it that no data interrupts."""
+        runs: list[tuple[int, list[str]]] = []
+        previous = -2
+        for index, text in enumerate(self._own_texts(layout)):
+            if text is None:
+                continue
+            if index != previous + 1:
+                runs.append((index, []))
+            runs[-1][1].append(text)
+            previous = index
+        encoded = encode_texts(self._tokenizer, ["".join(texts) for _, texts in runs])
+        expected = []
+        for row, (first, texts) in enumerate(runs):
+            tokens = encoded.row(row)
+            starts = np.cumsum([0, *map(len, texts)])
+            for at in np.flatnonzero(self._is_control[tokens.ids]).tolist():
+                piece = int(np.searchsorted(starts, tokens.starts[at], side="right")) - 1
+                piece = min(piece, len(texts) - 1)
+                offset = int(tokens.starts[at] - starts[piece])
+                expected.append(_Expected(first + piece, offset, int(tokens.ids[at])))
+        return expected
+
+    def _own_texts(self, layout: Layout) -> list[str | None]:
+        """The text of each piece that the template answers for. A role that is one plain word counts: some
+        templates spell markers with it (``'<|' + role + '|>'``), and a plain word forges nothing by itself."""
+        texts: list[str | None] = []
+        for node, label in zip(layout.nodes, layout.labels, strict=True):
+            if isinstance(node, str):
+                texts.append(node)
+            elif label.kind == "header" and _is_role_word(node, layout.roles[label.message]):
+                texts.append(layout.roles[label.message])
+            else:
+                texts.append(None)
+        return texts
+
+    def _spellings(self, block: int) -> dict[int, str]:
+        return {
+            token_id: chr(block + number) * len(token)
+            for number, (token_id, token) in enumerate(self._texts.items())
+        }
+
+    def _twin(self, block: int) -> tokenizers.Tokenizer:
+        if block not in self._twins:
+            spellings = self._spellings(block)
+            renamed = {token: spellings[token_id] for token_id, token in self._texts.items()}
+            twin = tokenizers.Tokenizer.from_str(json.dumps(_respelled(self._spec, renamed)))
+            twin.no_truncation()
+            twin.no_padding()
+            for token_id, token in self._texts.items():
+                if twin.token_to_id(renamed[token]) != token_id:
+                    raise RowError("IFT403", f"control token {token} can't be told from text in this tokenizer")
+            self._twins[block] = twin
+        return self._twins[block]
+
+    @cached_property
+    def _spec(self) -> dict[str, Any]:
+        spec: dict[str, Any] = json.loads(self._tokenizer.backend.to_str())
+        return spec
+
+
+def _is_role_word(node: Node, role: str) -> bool:
+    return isinstance(node, Leaf) and node.path[-1] == "role" and _ROLE_WORD.fullmatch(role) is not None
+
+
+def _uses(text: str, block: int) -> bool:
+    return any(block <= ord(char) < block + _BLOCK_SIZE for char in set(text) if ord(char) >= _PRIVATE_BLOCKS[0])
+
+
+def _respelled(spec: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any]:
+    """A tokenizer.json in which some tokens have another spelling, and the same ids."""
+    model = dict(spec["model"])
+    if isinstance(model.get("vocab"), dict):
+        model["vocab"] = {renamed.get(token, token): token_id for token, token_id in model["vocab"].items()}
+    elif isinstance(model.get("vocab"), list):
+        model["vocab"] = [[renamed.get(token, token), score] for token, score in model["vocab"]]
+    if model.get("unk_token") in renamed:
+        model["unk_token"] = renamed[model["unk_token"]]
+    added = [{**token, "content": renamed.get(token["content"], token["content"])} for token in spec["added_tokens"]]
+    return {**spec, "model": model, "added_tokens": added, "post_processor": None}
+
+
+def _differing_rows(
+    rows: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int32],
+    ids: npt.NDArray[np.int32],
+    wanted: npt.NDArray[np.int64],
+) -> list[int]:
+    """Rows in which the found (start, id) pairs aren't the wanted ones."""
+    found_keys = (rows << 32) | starts
+    wanted_keys = (wanted[:, 0] << 32) | wanted[:, 1]
+    if np.array_equal(found_keys, wanted_keys) and np.array_equal(ids, wanted[:, 2]):
+        return []  # the usual case: both are in order of row and position
+    found = dict(zip(found_keys.tolist(), ids.tolist(), strict=True))
+    expected = dict(zip(wanted_keys.tolist(), wanted[:, 2].tolist(), strict=True))
+    return [key >> 32 for key in found.keys() | expected.keys() if found.get(key) != expected.get(key)]
