@@ -1,6 +1,6 @@
 """The commands as functions: the same options under the same names; results instead of messages and exit codes.
 
-Inputs are what the commands take: paths, globs or ``-``, one or several. ``docs/commands.md`` explains the options.
+Inputs are what the commands take: paths, globs or ``-``, one or several. Options are those of ``docs/commands.md``.
 """
 
 import os
@@ -122,6 +122,7 @@ def unroll(
         UsageError: An option or an input can't be used.
         RowError: While iterating, a row is rejected and there is no ``on_reject``.
     """
+    _check_unroll(train_on)
     recipe = resolve_recipe(train_on=train_on, tool_arguments=tool_arguments, input_format=input_format)
     tally = Tally()
     return Rows(unroll_rows(_sources(inputs), recipe, tally, on_reject or _raise, stdin=stdin), tally)
@@ -145,8 +146,7 @@ def unroll_shards(
         UsageError: An option, the template, the tokenizer, an input or the output can't be used.
         RunError: I/O failed; nothing was committed.
     """
-    if train_on not in ("final-turn", "assistant-turns"):
-        raise UsageError(f"unroll can't train on {train_on!r}", hint="choose final-turn or assistant-turns")
+    _check_unroll(train_on)
     history = train_on == "assistant-turns"
     return _write(inputs, output, options, unroll="always", train_history=history, spans=spans)
 
@@ -229,6 +229,11 @@ def stats_sources(inputs: Inputs) -> tuple[list[str], bool]:
             f"{shards[0]} holds finished samples, {other} conversations", hint="measure one kind at a time"
         )
     return folders + files, bool(shards)
+
+
+def _check_unroll(train_on: str) -> None:
+    if train_on not in ("final-turn", "assistant-turns"):
+        raise UsageError(f"unroll can't train on {train_on!r}", hint="choose final-turn or assistant-turns")
 
 
 def _write(

@@ -1,56 +1,128 @@
-"""Prepared samples → token ids: whole texts first, with care for the rows that need it."""
+"""Prepared samples → ids and loss masks: whole texts first, with care for the rows that need it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from ifttool.errors import RowError
+from ifttool.masks import loss_mask, straddling
 from ifttool.prepare import Prepared
 from ifttool.recipe import Recipe
+from ifttool.samples import IntArray, LongArray, MaskArray
+from ifttool.tokenizer.anchors import AnchorMasks
 from ifttool.tokenizer.boundary import crossed, encode_split
 from ifttool.tokenizer.control import ControlTokens
 from ifttool.tokenizer.encoded import EncodedBatch
+from ifttool.tokenizer.flat import FlatEncoder, flat_encoder
 from ifttool.tokenizer.load import Tokenizer
-from ifttool.tokenizer.reference import encode_texts, encode_with
+from ifttool.tokenizer.reference import encode_with
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Ids and loss masks of a batch.
+
+    Attributes:
+        ids: Token ids, shape (tokens,), int32.
+        mask: 1 where a token is a training target, shape (tokens,), int8.
+        rows: Where each sample's tokens begin, and the total; shape (samples + 1,), int64.
+        straddles: How many tokens of each sample straddle the start of a completion, shape (samples,), int64.
+        refused: Samples that the recipe leaves out for control tokens in their data.
+    """
+
+    ids: IntArray
+    mask: MaskArray
+    rows: LongArray
+    straddles: LongArray
+    refused: dict[int, RowError]
 
 
 class Encoder:
-    """Encodes batches of samples under one recipe."""
+    """Encodes batches of samples under one recipe.
+
+    Raises:
+        TokenizerError: The recipe asks for a backend that can't encode exactly with this tokenizer.
+    """
 
     def __init__(self, recipe: Recipe, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._control = ControlTokens(tokenizer) if recipe.content_specials != "allow" else None
-        self._refuses = recipe.content_specials in ("error", "drop")
+        self._specials = recipe.content_specials
         self._splits = recipe.boundary == "split"
+        self._flat: FlatEncoder = flat_encoder(tokenizer, recipe.backend)
+        self._control = ControlTokens(tokenizer)
+        self._anchors = AnchorMasks(tokenizer, self._control)
 
-    def encode(self, samples: Sequence[Prepared]) -> tuple[EncodedBatch, dict[int, RowError]]:
-        """Ids and offsets of every sample, and the samples that the recipe refuses for control tokens in them.
+    @property
+    def backend(self) -> str:
+        """Name of the encoder in use."""
+        return self._flat.name
+
+    def encode(self, samples: Sequence[Prepared]) -> Encoded:
+        """Ids and masks of every sample.
 
         Raises:
-            RowError: ``IFT404`` if the tokenizer panics on one of the texts.
+            RowError: ``IFT404`` if the tokenizer fails on one of the texts.
         """
-        encoded = encode_texts(self._tokenizer, [sample.text for sample in samples])
-        forged: list[int] = []
-        if self._control is not None:
-            layouts = [sample.analysis.layout for sample in samples]
-            forged = self._control.forged(encoded, layouts, [sample.positions for sample in samples])
-        if self._refuses:
-            error = RowError(
-                "IFT403",
-                "the data holds text that the tokenizer takes for a control token",
-                hint="--content-specials text keeps it as plain text",
-            )
-            return encoded, dict.fromkeys(forged, error)
-        careful = set(forged)
-        if self._splits:
-            careful.update(
-                index for index, sample in enumerate(samples) if crossed(encoded.row(index), sample.starts)
-            )
-        return encoded.replaced({index: self._careful(samples[index], index in forged) for index in careful}), {}
+        ids, rows = self._flat.encode([sample.text for sample in samples])
+        mask, ok = self._anchors.masks(ids, rows, [sample.policy for sample in samples])
+        left = np.flatnonzero(~ok).tolist()
+        if not left:
+            return Encoded(ids, _without_first(mask, rows), rows, np.zeros(len(samples), np.int64), {})
+        return self._with_care(samples, ids, mask, rows, left)
 
-    def _careful(self, sample: Prepared, forged: bool) -> EncodedBatch:
-        """Encode one sample with only the template's control tokens, split where a token straddles."""
+    def careful(self, sample: Prepared) -> EncodedBatch:
+        """One sample by the reference path, with offsets.
+
+        Raises:
+            RowError: ``IFT403`` if the recipe refuses the control tokens in its data, or they can't be told apart.
+        """
         backend, text = self._tokenizer.backend, sample.text
-        if forged and self._control is not None:
-            backend, text = self._control.encode(text, sample.analysis.layout, sample.positions)
         encoded = encode_with(backend, [text])
+        layout = sample.analysis.layout
+        if self._specials != "allow" and self._control.forged(encoded, [layout], [sample.positions]):
+            if self._specials != "text":
+                raise RowError(
+                    "IFT403",
+                    "the data holds text that the tokenizer takes for a control token",
+                    hint="--content-specials text keeps it as plain text",
+                )
+            backend, text = self._control.encode(text, layout, sample.positions)
+            encoded = encode_with(backend, [text])
         points = crossed(encoded, sample.starts) if self._splits else []
         return encode_split(backend, text, points) if points else encoded
+
+    def _with_care(
+        self, samples: Sequence[Prepared], ids: IntArray, mask: MaskArray, rows: LongArray, left: list[int]
+    ) -> Encoded:
+        """Put the rows in ``left`` in by the reference path; the others stay as they are."""
+        refused: dict[int, RowError] = {}
+        straddles = np.zeros(len(samples), np.int64)
+        new: dict[int, tuple[IntArray, MaskArray]] = {}
+        for index in left:
+            try:
+                encoded = self.careful(samples[index])
+            except RowError as error:
+                if error.code == "IFT404":
+                    raise
+                refused[index] = error
+                continue
+            new[index] = (encoded.ids, loss_mask(encoded, [samples[index].trained]))
+            straddles[index] = straddling(encoded, [samples[index].starts])[0]
+        id_parts, mask_parts = [], []
+        for index in range(len(samples)):
+            low, high = int(rows[index]), int(rows[index + 1])
+            one = new.get(index, (ids[low:high], mask[low:high]))
+            id_parts.append(one[0])
+            mask_parts.append(one[1])
+        lengths = np.array([len(part) for part in id_parts], np.int64)
+        rows = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
+        all_masks = _without_first(np.concatenate(mask_parts), rows)
+        return Encoded(np.concatenate(id_parts), all_masks, rows, straddles, refused)
+
+
+def _without_first(mask: MaskArray, rows: LongArray) -> MaskArray:
+    """The first token of a row is never a target, since nothing precedes it that could predict it."""
+    first = rows[:-1]
+    mask[first[first < rows[1:]]] = 0
+    return mask

@@ -13,49 +13,34 @@ Interval = tuple[int, int]
 def mask_turns_by_length(
     mask: MaskArray,
     encoded: EncodedBatch,
-    turns: Sequence[Sequence[Interval]],
+    turns: Sequence[Interval],
     limits: tuple[int | None, int | None],
 ) -> None:
     """Take turns out of the loss whose completion is shorter or longer than the limits; changes ``mask``.
 
     Args:
-        mask: Loss mask, shape (tokens,), int8.
-        encoded: The tokens of each row.
-        turns: For each row, character intervals of its trained turns.
+        mask: Loss mask of one row, shape (tokens,), int8.
+        encoded: The tokens of the row.
+        turns: Character intervals of its trained turns.
         limits: Shortest and longest completion, in tokens.
     """
     shortest, longest = limits
-    for row, intervals in enumerate(turns):
-        low, high = int(encoded.rows[row]), int(encoded.rows[row + 1])
-        starts = encoded.starts[low:high]
-        for start, stop in intervals:
-            tokens = low + np.flatnonzero((starts >= start) & (starts < stop))
-            if (shortest is not None and len(tokens) < shortest) or (longest is not None and len(tokens) > longest):
-                mask[tokens] = 0
+    for start, stop in turns:
+        tokens = np.flatnonzero((encoded.starts >= start) & (encoded.starts < stop))
+        if (shortest is not None and len(tokens) < shortest) or (longest is not None and len(tokens) > longest):
+            mask[tokens] = 0
 
 
-def truncation_lengths(
-    samples: Samples, encoded: EncodedBatch, turns: Sequence[Sequence[Interval]], limit: int
-) -> tuple[LongArray, LongArray]:
-    """How many tokens of each sample to keep.
+def truncation_length(
+    mask: MaskArray, encoded: EncodedBatch, turns: Sequence[Interval], limit: int
+) -> tuple[int, bool]:
+    """How many tokens of an over-long row to keep, and whether that cuts a turn.
 
-    A sample is cut behind the last trained turn that fits whole; where none does, at the limit itself, inside a turn.
-
-    Returns:
-        Lengths of shape (samples,), int64, and how many of them were cut inside a turn, 0 or 1 each.
+    A row is cut behind the last trained turn that fits whole; where none does, at the limit itself, inside a turn.
     """
-    lengths = np.diff(samples.rows)
-    kept = np.minimum(lengths, limit)
-    inside = np.zeros(len(lengths), np.int64)
-    for row in np.flatnonzero(lengths > limit).tolist():
-        low, high = int(samples.rows[row]), int(samples.rows[row + 1])
-        starts = encoded.starts[low:high]
-        mask = samples.mask[low:high]
-        ends = [int(np.searchsorted(starts, stop, side="left")) for _, stop in turns[row]]
-        whole = [end for end in ends if 0 < end <= limit and mask[:end].any()]
-        inside[row] = not whole
-        kept[row] = whole[-1] if whole else limit
-    return kept, inside
+    ends = [int(np.searchsorted(encoded.starts, stop, side="left")) for _, stop in turns]
+    whole = [end for end in ends if 0 < end <= limit and mask[:end].any()]
+    return (whole[-1], False) if whole else (limit, True)
 
 
 def truncated(samples: Samples, kept: LongArray) -> Samples:

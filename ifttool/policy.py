@@ -14,7 +14,7 @@ from ifttool.template.turns import Verdict
 _WORST_FIRST = (Verdict.DROPPED, Verdict.PROMPT, Verdict.HISTORY, Verdict.EXACT)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Policy:
     """What bears loss in a layout.
 

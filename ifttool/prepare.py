@@ -27,6 +27,7 @@ class Prepared:
         analysis: The rendered conversation with its turns located.
         text: The rendered text.
         positions: First character of each piece, and the length of the text.
+        policy: What bears loss in its layout.
         trained: Half-open character intervals that bear loss, sorted and disjoint.
         turns: First character of each trained turn, and one past its last.
         origin: Where the sample comes from.
@@ -36,6 +37,7 @@ class Prepared:
     analysis: Analysis
     text: str
     positions: Sequence[int]
+    policy: Policy
     trained: Sequence[Interval]
     turns: Sequence[Interval]
     origin: Origin
@@ -54,7 +56,7 @@ def read_conversation(row: RawRow, recipe: Recipe) -> Conversation:
         RowError: It isn't JSON, or not a conversation.
     """
     return to_conversation(
-        decode_row(row.data), input_format=recipe.input_format, tool_arguments=recipe.tool_arguments
+        decode_row(row.data, terminated=row.terminated), input_format=recipe.input_format, tool_arguments=recipe.tool_arguments
     )
 
 
@@ -124,7 +126,7 @@ class Preparer:
             trained = subtract(trained, () if thought is None else (thought,))
         turns = [(at[low], at[high]) for low, high in policy.turns]
         origin = Origin(row.place, conversation.id, turn, len(turns), policy.verdict)
-        return Prepared(analysis, text, at, trained, turns, origin, self._refusal(policy))
+        return Prepared(analysis, text, at, policy, trained, turns, origin, self._refusal(policy))
 
     def _refusal(self, policy: Policy) -> RowError | None:
         """What the recipe says to a verdict it doesn't accept.

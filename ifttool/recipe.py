@@ -15,6 +15,7 @@ Unroll = Literal["never", "auto", "always"]
 OnMismatch = Literal["warn", "unroll", "mask", "drop", "error"]
 ContentSpecials = Literal["text", "allow", "error", "drop"]
 Boundary = Literal["whole", "split"]
+Backend = Literal["auto", "tokenizers", "fastokens"]
 Overflow = Literal["drop", "truncate", "error"]
 ToolArguments = Literal["object", "string", "keep"]
 
@@ -43,6 +44,7 @@ class Recipe:
         unroll: Whether each trained turn becomes a sample of its own; ``auto`` does it where history is rewritten.
         train_history: Whether an unrolled sample trains its earlier turns again.
         content_specials: What becomes of control tokens typed into the data.
+        backend: What encodes: ``tokenizers``, ``fastokens``, or the fast one where it is exact (``auto``).
         boundary: Ids of the whole text, or completions encoded on their own where a token would straddle.
         max_length: Longest sample in tokens; None for no limit.
         overflow: What becomes of longer samples.
@@ -70,6 +72,7 @@ class Recipe:
     train_history: bool = False
     content_specials: ContentSpecials = "text"
     boundary: Boundary = "whole"
+    backend: Backend = "auto"
     max_length: int | None = None
     overflow: Overflow = "drop"
     bears_loss: bool = True
@@ -82,6 +85,7 @@ class Recipe:
             ("on_mismatch", OnMismatch),
             ("content_specials", ContentSpecials),
             ("boundary", Boundary),
+            ("backend", Backend),
             ("overflow", Overflow),
             ("tool_arguments", ToolArguments),
         ):

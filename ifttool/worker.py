@@ -1,16 +1,15 @@
 """Rows in, finished samples out: one worker holds one template and one tokenizer."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ifttool.encode import Encoder
+from ifttool.encode import Encoded, Encoder
 from ifttool.errors import RowError, TemplateError
-from ifttool.fit import mask_turns_by_length, truncated, truncation_lengths
+from ifttool.fit import mask_turns_by_length, truncated, truncation_length
 from ifttool.io.source import SkippedLine
 from ifttool.ledger import Tally
-from ifttool.masks import loss_mask, straddling
 from ifttool.prepare import Prepared, Preparer
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, Place, RawRow
@@ -18,7 +17,6 @@ from ifttool.samples import Samples
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.turns import MARKER
-from ifttool.tokenizer.encoded import EncodedBatch, LongArray
 from ifttool.tokenizer.load import Tokenizer, load_tokenizer
 
 # Enough text to keep the encoder busy, little enough that its token objects stay small (about 60 MB).
@@ -117,24 +115,19 @@ class Worker:
 
     def _finish(self, batch: Sequence[_Row], tally: Tally, refuse: Refuse) -> Samples:
         """Encode, mask and fit a batch of rows, and book each of them."""
-        batch, encoded, refused = self._encode(batch, tally, refuse)
+        batch, encoded = self._encode(batch, tally, refuse)
         prepared = [sample for row in batch for sample in row.samples]
-        turns = [sample.turns for sample in prepared]
-        mask = loss_mask(encoded, [sample.trained for sample in prepared])
+        samples = Samples(encoded.ids, encoded.mask, encoded.rows, [sample.origin for sample in prepared])
         if self.recipe.turn_tokens != (None, None):
-            mask_turns_by_length(mask, encoded, turns, self.recipe.turn_tokens)
-        samples = Samples(encoded.ids, mask, encoded.rows, [sample.origin for sample in prepared])
-        cut_inside = np.zeros(len(samples), np.int64)
-        if self.recipe.overflow == "truncate" and self.recipe.max_length is not None:
-            kept, cut_inside = truncation_lengths(samples, encoded, turns, self.recipe.max_length)
-            samples = truncated(samples, kept)
-        reasons = self._reasons(samples, prepared, refused)
+            self._limit_turns(samples, prepared, encoded.refused)
+        samples, cut_inside = self._truncate(samples, prepared, encoded.refused)
+        reasons = self._reasons(samples, prepared, encoded.refused)
         position = 0
         for row in batch:
             own = slice(position, position + len(row.samples))
             position = own.stop
             reasons[own] = self._book(row, reasons[own], tally, refuse)
-        self._count(prepared, encoded, cut_inside, reasons, tally)
+        self._count(prepared, encoded.straddles.tolist(), cut_inside, reasons, tally)
         samples = samples.take(np.array([reason is None for reason in reasons], dtype=np.bool_))
         tally.samples += len(samples)
         tally.tokens += len(samples.ids)
@@ -143,10 +136,10 @@ class Worker:
 
     def _encode(
         self, batch: Sequence[_Row], tally: Tally, refuse: Refuse
-    ) -> tuple[Sequence[_Row], EncodedBatch, dict[int, RowError]]:
+    ) -> tuple[Sequence[_Row], Encoded]:
         """Encode a batch; if the tokenizer panics, find the rows that made it, reject them and go on."""
         try:
-            return batch, *self._encoder.encode([sample for row in batch for sample in row.samples])
+            return batch, self._encoder.encode([sample for row in batch for sample in row.samples])
         except RowError:
             kept = []
             for row in batch:
@@ -156,10 +149,39 @@ class Worker:
                     self._leave_out(row.row.place, row.row.data, error, tally, refuse)
                 else:
                     kept.append(row)
-            return kept, *self._encoder.encode([sample for row in kept for sample in row.samples])
+            return kept, self._encoder.encode([sample for row in kept for sample in row.samples])
+
+    def _limit_turns(
+        self, samples: Samples, prepared: Sequence[Prepared], refused: Mapping[int, RowError]
+    ) -> None:
+        """Mask turns that are too short or too long; needs offsets, so every row goes the reference way."""
+        for index, sample in enumerate(prepared):
+            if index not in refused:
+                mask = samples.mask[samples.rows[index] : samples.rows[index + 1]]
+                encoded = self._encoder.careful(sample)
+                mask_turns_by_length(mask, encoded, sample.turns, self.recipe.turn_tokens)
+
+    def _truncate(
+        self, samples: Samples, prepared: Sequence[Prepared], refused: Mapping[int, RowError]
+    ) -> tuple[Samples, set[int]]:
+        """Cut over-long samples if the recipe says so; gives those that were cut inside a turn."""
+        limit = self.recipe.max_length
+        if self.recipe.overflow != "truncate" or limit is None:
+            return samples, set()
+        kept = np.diff(samples.rows)
+        inside = set()
+        for index in np.flatnonzero(kept > limit).tolist():
+            if index in refused:
+                continue
+            mask = samples.mask[samples.rows[index] : samples.rows[index + 1]]
+            encoded = self._encoder.careful(prepared[index])
+            kept[index], cuts = truncation_length(mask, encoded, prepared[index].turns, limit)
+            if cuts:
+                inside.add(index)
+        return truncated(samples, kept), inside
 
     def _reasons(
-        self, samples: Samples, prepared: Sequence[Prepared], refused: dict[int, RowError]
+        self, samples: Samples, prepared: Sequence[Prepared], refused: Mapping[int, RowError]
     ) -> list[RowError | None]:
         """Why each sample is left out; None if it is kept."""
         limit = self.recipe.max_length
@@ -182,7 +204,8 @@ class Worker:
         fatal = next((reason for reason in reasons if reason is not None and not self._is_drop(reason)), None)
         if fatal is None and any(reason is None for reason in reasons):
             tally.of(row.row.place.source).kept += 1
-            tally.count_messages(row.samples[0].analysis.layout.roles)
+            # The last sample of an unrolled row holds all messages of the others.
+            tally.count_messages(row.samples[-1].analysis.layout.roles)
             tally.samples_dropped.update(reason.code for reason in reasons if reason is not None)
             return reasons
         reason = fatal or next(reason for reason in reasons if reason is not None)
@@ -211,14 +234,13 @@ class Worker:
     def _count(
         self,
         prepared: Sequence[Prepared],
-        encoded: EncodedBatch,
-        cut_inside: LongArray,
+        straddles: Sequence[int],
+        cut_inside: Collection[int],
         reasons: Sequence[RowError | None],
         tally: Tally,
     ) -> None:
         """Count verdicts and findings of the samples that are kept."""
-        crossing = straddling(encoded, [sample.starts for sample in prepared]).tolist()
-        for sample, reason, straddles, cut in zip(prepared, reasons, crossing, cut_inside.tolist(), strict=True):
+        for index, (sample, reason) in enumerate(zip(prepared, reasons, strict=True)):
             if reason is not None:
                 continue
             place = sample.origin.place
@@ -227,5 +249,5 @@ class Worker:
                 if turn.verdict.code is not None:
                     tally.note(turn.verdict.code, place)
                 tally.note("IFT504", place, not turn.ends)
-            tally.note("IFT505", place, straddles)
-            tally.note("IFT506", place, cut)
+            tally.note("IFT505", place, straddles[index])
+            tally.note("IFT506", place, index in cut_inside)

@@ -62,7 +62,7 @@ def render(
 def unroll(
     inputs: opt.Inputs = None,
     output: opt.UnrollOutput = "-",
-    train_on: opt.TrainOn = "final-turn",
+    train_on: opt.UnrollTrainOn = "final-turn",
     template: opt.TemplateOption = None,
     tokenizer: opt.TokenizerOption = "default",
     template_name: opt.TemplateName = None,
@@ -81,10 +81,7 @@ def unroll(
     quiet: opt.Quiet = False,
     json: opt.Json = False,
 ) -> int:
-    """Conversation of N assistant turns → N samples, each ending with its turn: as JSONL, or as shards with -o DIR.
-
-    With --train-on assistant-turns earlier turns are trained in each sample too.
-    """
+    """Conversation of N assistant turns → N samples, each ending with its turn: as JSONL, or as shards with -o DIR."""
     from ifttool import api
     from ifttool.cli.row_stream import is_stream, write_rows
 

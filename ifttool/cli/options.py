@@ -8,7 +8,7 @@ import typer
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help="JSONL or Parquet files, globs, or - for standard input (the default). .gz, .zst and .xz are unpacked.",
         show_default=False,
     ),
@@ -71,6 +71,12 @@ UnrollToolArguments = Annotated[
 ]
 TrainOn = Annotated[
     str, typer.Option("--train-on", metavar="WHAT", help="assistant-turns, final-turn or all-tokens.")
+]
+UnrollTrainOn = Annotated[
+    str,
+    typer.Option(
+        "--train-on", metavar="WHAT", help="final-turn, or assistant-turns: earlier turns are trained in each sample too."
+    ),
 ]
 Spans = Annotated[
     str,

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ifttool.doctor.result import Evidence, excerpt
+from ifttool.doctor.result import Evidence, excerpt, quoted
 from ifttool.errors import RowError
 from ifttool.records import Conversation, Message
 from ifttool.template.chat_template import REASONING_FIELDS, ChatTemplate, TracedRender
@@ -137,18 +137,18 @@ def _prompt(sides: _Sides) -> Explanation:
     if not missing.strip() or "".join(wanted.split()) == "".join(opening.split()):
         return Explanation(
             "prompt-white-space",
-            f"the generation prompt and the turn's header differ in white space: {wanted!r} and {opening!r}",
+            f"the generation prompt and the turn's header differ in white space: {quoted(wanted)} and {quoted(opening)}",
             evidence,
         )
     if _OPENS_REASONING.search(missing):
         return Explanation(
             "prompt-opens-reasoning",
-            f"the generation prompt ends in {missing!r}, and the recorded turn doesn't have that: "
+            f"the generation prompt ends in {quoted(missing)}, and the recorded turn doesn't have that: "
             "the model would be trained to answer without the opening it is given at inference",
             evidence,
         )
-    found = f"opened with {opening!r}" if opening.strip() else "written without a header"
-    finding = f"the generation prompt ends in {wanted!r}, but the recorded turn is {found}"
+    found = f"opened with {quoted(opening)}" if opening.strip() else "written without a header"
+    finding = f"the generation prompt ends in {quoted(wanted)}, but the recorded turn is {found}"
     return Explanation("prompt-header", finding, evidence)
 
 
@@ -168,26 +168,22 @@ def _history(
     if place is not None and at >= place.stop:
         return Explanation(
             "history-ending",
-            f"as the last one the turn ends in {closed[place.stop :]!r}, "
-            f"with messages after it in {full.text[later.stop : later.tail_stop][: _SHOWN]!r}",
+            f"as the last message the turn ends in {quoted(closed[place.stop :])}; "
+            f"with messages after it, it goes on with {quoted(full.text[later.stop : later.tail_stop])}",
             evidence,
         )
     if at < len(prompt.text) - len(prompt_tail(prompt)):
         change = _change(own, full, conversation, before=turn + 1)
         finding = f"what stands before the turn changes once more messages follow: {change}"
         return Explanation("history-context", finding, evidence)
-    removed = closed[at : at + max(0, len(closed) - at)]
     if _has_reasoning(own, turn) and not _has_reasoning(full, turn):
-        finding = "the turn loses its reasoning once more messages follow"
-    elif _OPENS_REASONING.search(removed):
-        finding = "the turn is written with reasoning markup only until more messages follow"
-    else:
-        finding = "the turn itself is written differently once more messages follow"
-        return Explanation("history-turn", finding, evidence)
-    return Explanation("history-reasoning", finding, evidence)
-
-
-_SHOWN = 40
+        return Explanation("history-reasoning", "the turn loses its reasoning once more messages follow", evidence)
+    if _OPENS_REASONING.search(closed[at:]) and not _OPENS_REASONING.search(full.text[at : later.tail_stop]):
+        finding = "the turn's reasoning block is written only until more messages follow"
+        return Explanation("history-reasoning", finding, evidence)
+    return Explanation(
+        "history-turn", "the turn itself is written differently once more messages follow", evidence
+    )
 
 
 def _has_reasoning(render: TracedRender, message: int) -> bool:
@@ -261,10 +257,10 @@ def _dropped(
         return Explanation("dropped-parts", finding, evidence)
     if message.get("tool_calls") and not message.get("content"):
         return Explanation("dropped-tool-calls", "the template writes no tool calls", evidence)
-    owners = {message_of(piece.node) for piece in full.pieces if piece.text}
-    roles = {conversation.messages[index]["role"] for index in owners if index is not None}
-    known = ", ".join(sorted(map(str, roles))) or "no message at all"
-    return Explanation("dropped-content", f"the template doesn't write the turn; it writes: {known}", evidence)
+    written = [other for other in range(len(conversation.messages)) if locate(full.pieces, other) is not None]
+    roles = sorted({str(conversation.messages[other]["role"]) for other in written})
+    known = f"only of {' and '.join(roles)}" if roles else "of no message at all"
+    return Explanation("dropped-content", f"the template doesn't write the turn: it writes text {known}", evidence)
 
 
 def _printed_as_parts(template: ChatTemplate, conversation: Conversation, turn: int) -> bool:

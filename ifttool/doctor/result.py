@@ -55,3 +55,8 @@ def excerpt(text: str, at: int = 0) -> str:
     start = max(0, at - _EXCERPT // 2)
     stop = start + _EXCERPT
     return ("…" if start else "") + text[start:stop] + ("…" if stop < len(text) else "")
+
+
+def quoted(text: str) -> str:
+    """Text in quotes, control characters escaped, cut if it is long."""
+    return repr(text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…")

@@ -37,7 +37,7 @@ _ROLE_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class _Expected:
+class Expected:
     """A control token of the template: its piece, its offset in characters from the piece's start, and its id."""
 
     piece: int
@@ -56,9 +56,9 @@ class ControlTokens:
             if (special or _PIPED.fullmatch(token)) and (token_id := tokenizer.id_of(token)) is not None
         }
         size = max([tokenizer.vocab_size, *(token_id + 1 for token_id in self._texts)])
-        self._is_control = np.zeros(size, np.bool_)
-        self._is_control[list(self._texts)] = True
-        self._expected: WeakKeyDictionary[Layout, tuple[_Expected, ...]] = WeakKeyDictionary()
+        self.is_control = np.zeros(size, np.bool_)
+        self.is_control[list(self._texts)] = True
+        self._expected: WeakKeyDictionary[Layout, tuple[Expected, ...]] = WeakKeyDictionary()
         self._twins: dict[int, tokenizers.Tokenizer] = {}
 
     def forged(
@@ -71,12 +71,12 @@ class ControlTokens:
             layouts: What the pieces of each row are.
             positions: Where the pieces of each row start, in characters.
         """
-        at = np.flatnonzero(self._is_control[encoded.ids])
+        at = np.flatnonzero(self.is_control[encoded.ids])
         found_rows = np.searchsorted(encoded.rows, at, side="right") - 1
         wanted = [
             (row, positions[row][item.piece] + item.offset, item.token)
             for row, layout in enumerate(layouts)
-            for item in self._expected_in(layout)
+            for item in self.expected_in(layout)
         ]
         table = np.array(wanted, np.int64).reshape(len(wanted), 3)
         suspects = set(_differing_rows(found_rows, encoded.starts[at], encoded.ids[at], table))
@@ -96,7 +96,7 @@ class ControlTokens:
         spellings = self._spellings(block)
         parts = []
         end = 0
-        for item in self._expected_in(layout):
+        for item in self.expected_in(layout):
             start = positions[item.piece] + item.offset
             spelling = spellings[item.token]
             parts += [text[end:start], spelling]
@@ -104,17 +104,17 @@ class ControlTokens:
         parts.append(text[end:])
         return self._twin(block), "".join(parts)
 
-    def _expected_in(self, layout: Layout) -> tuple[_Expected, ...]:
+    def expected_in(self, layout: Layout) -> tuple[Expected, ...]:
         found = self._expected.get(layout)
         if found is None:
             found = self._expected[layout] = tuple(self._find_expected(layout))
         return found
 
-    def _find_expected(self, layout: Layout) -> list[_Expected]:
+    def _find_expected(self, layout: Layout) -> list[Expected]:
         """Control tokens in the template's own text: matched on stretches of it that no data interrupts."""
         runs: list[tuple[int, list[str]]] = []
         previous = -2
-        for index, text in enumerate(self._own_texts(layout)):
+        for index, text in enumerate(self.own_texts(layout)):
             if text is None:
                 continue
             if index != previous + 1:
@@ -126,14 +126,14 @@ class ControlTokens:
         for row, (first, texts) in enumerate(runs):
             tokens = encoded.row(row)
             starts = np.cumsum([0, *map(len, texts)])
-            for at in np.flatnonzero(self._is_control[tokens.ids]).tolist():
+            for at in np.flatnonzero(self.is_control[tokens.ids]).tolist():
                 piece = int(np.searchsorted(starts, tokens.starts[at], side="right")) - 1
                 piece = min(piece, len(texts) - 1)
                 offset = int(tokens.starts[at] - starts[piece])
-                expected.append(_Expected(first + piece, offset, int(tokens.ids[at])))
+                expected.append(Expected(first + piece, offset, int(tokens.ids[at])))
         return expected
 
-    def _own_texts(self, layout: Layout) -> list[str | None]:
+    def own_texts(self, layout: Layout) -> list[str | None]:
         """The text of each piece that the template answers for. A role that is one plain word counts: some
         templates spell markers with it (``'<|' + role + '|>'``), and a plain word forges nothing by itself."""
         texts: list[str | None] = []

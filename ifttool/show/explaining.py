@@ -1,0 +1,174 @@
+"""One prepared sample → which of its tokens are trained, and why."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ifttool.encode import Encoder
+from ifttool.fit import mask_turns_by_length, truncated, truncation_lengths
+from ifttool.masks import loss_mask, straddling
+from ifttool.prepare import Prepared
+from ifttool.reasoning import Interval, subtract
+from ifttool.recipe import Recipe
+from ifttool.samples import MaskArray, Samples
+from ifttool.show.explanation import Explanation, Span, Token, TurnNote
+from ifttool.show.reasons import AFTER_TURN, Reasons
+from ifttool.tokenizer.encoded import EncodedBatch
+from ifttool.tokenizer.load import Tokenizer
+
+FIRST_TOKEN = "first token of the row is never a target"
+STRADDLES = "token starts before the completion (straddles)"
+ENDS_LATE = "starts inside the completion, ends after it"
+
+
+def explain(
+    prepared: Prepared,
+    tokenizer: Tokenizer,
+    recipe: Recipe,
+    *,
+    encoder: Encoder | None = None,
+    flags: Sequence[bool | None] = (),
+) -> Explanation:
+    """Say of every token of a sample whether it is trained, and why.
+
+    Ids and loss mask come from the functions that write shards, so the answer is exact to the token.
+
+    Args:
+        prepared: The sample, as ``Preparer.prepare`` gives it.
+        tokenizer: The recipe's tokenizer.
+        recipe: The recipe it was prepared with.
+        encoder: An encoder of this recipe and tokenizer, to be used for many samples.
+        flags: The row's own training flag of each message, as ``Conversation.train``; reasons name them.
+
+    Raises:
+        RowError: ``IFT404`` if the tokenizer fails on the text.
+    """
+    encoded, _ = (encoder or Encoder(recipe, tokenizer)).encode([prepared])
+    mask = loss_mask(encoded, [prepared.trained])
+    by_length = _masked_by_length(mask, encoded, prepared, recipe)
+    samples, cut_inside = _fitted(encoded, mask, prepared, recipe)
+    kept = len(samples.ids)
+    text = prepared.text if kept == len(encoded.ids) else prepared.text[: int(encoded.ends[:kept].max(initial=0))]
+    trained = subtract(prepared.trained, [turn for turn in prepared.turns if turn[0] in by_length])
+    reasons = Reasons(prepared, recipe, flags, by_length)
+    spans = _spans(prepared, reasons, trained, stop=len(text), starts=encoded.starts[:kept].tolist())
+    crossing = int(straddling(encoded, [prepared.starts])[0])
+    turns = _turns(prepared)
+    findings = {code for turn in turns for code in turn.codes}
+    findings |= {code for code, found in (("IFT505", crossing), ("IFT506", cut_inside)) if found}
+    return Explanation(
+        samples.origins[0],
+        text,
+        tuple(_tokens(encoded, samples, spans, prepared)),
+        spans,
+        turns,
+        tuple(sorted(findings)),
+        notes=(f"{len(encoded.ids) - kept} tokens are cut off the end",) if kept < len(encoded.ids) else (),
+    )
+
+
+def _masked_by_length(
+    mask: MaskArray, encoded: EncodedBatch, prepared: Prepared, recipe: Recipe
+) -> frozenset[int]:
+    """Apply ``turn_tokens`` to the mask; returns the first characters of the turns it took out."""
+    if recipe.turn_tokens == (None, None):
+        return frozenset()
+    before = mask.copy()
+    mask_turns_by_length(mask, encoded, [prepared.turns], recipe.turn_tokens)
+    lost = encoded.starts[before != mask]
+    return frozenset(start for start, stop in prepared.turns if ((lost >= start) & (lost < stop)).any())
+
+
+def _fitted(
+    encoded: EncodedBatch, mask: MaskArray, prepared: Prepared, recipe: Recipe
+) -> tuple[Samples, bool]:
+    """The sample within the length limit, and whether it was cut inside a turn."""
+    samples = Samples(encoded.ids, mask, encoded.rows, [prepared.origin])
+    if recipe.overflow != "truncate" or recipe.max_length is None:
+        return samples, False
+    kept, inside = truncation_lengths(samples, encoded, [prepared.turns], recipe.max_length)
+    return truncated(samples, kept), bool(inside[0])
+
+
+def _spans(
+    prepared: Prepared, reasons: Reasons, trained: Sequence[Interval], *, stop: int, starts: list[int]
+) -> tuple[Span, ...]:
+    """The text up to ``stop`` in stretches of the same message, kind and fate; ``starts`` are those of tokens."""
+    layout = prepared.analysis.layout
+    merged: list[tuple[int, int, int, str, bool, str]] = []
+    for low, high, index in _cut(prepared, trained, stop):
+        label = layout.labels[index]
+        is_trained = any(start <= low < end for start, end in trained)
+        after = not is_trained and _follows_turn(prepared, index, low) and prepared.text[low:high].isspace()
+        reason = AFTER_TURN if after else reasons.of_piece(index, trained=is_trained)
+        message = label.turn if label.message < 0 else label.message
+        part = (message, label.kind, is_trained, reason)
+        if merged and merged[-1][2:] == part:
+            merged[-1] = (merged[-1][0], high, *part)
+        else:
+            merged.append((low, high, *part))
+    counts = np.diff(np.searchsorted(starts, [low for low, *_ in merged] + [stop + 1])).tolist()
+    return tuple(
+        Span(low, high, count, *((None, None) if message < 0 else (message, layout.roles[message])), *rest)
+        for (low, high, message, *rest), count in zip(merged, counts, strict=True)
+    )
+
+
+def _cut(prepared: Prepared, trained: Sequence[Interval], stop: int) -> Iterator[tuple[int, int, int]]:
+    """Pieces cut where training starts and stops, and behind white space after a turn: start, stop, piece."""
+    at = prepared.positions
+    bounds = {bound for interval in trained for bound in interval}
+    for index, (low, high) in enumerate(zip(at, at[1:], strict=False)):
+        inside = {bound for bound in bounds if low < bound < high}
+        if _follows_turn(prepared, index, low):
+            text = prepared.text[low:high]
+            inside.add(low + len(text) - len(text.lstrip()))
+        cuts = sorted({low, high, *inside})
+        for start, end in zip(cuts, cuts[1:], strict=False):
+            if start < stop:
+                yield start, min(end, stop), index
+
+
+def _follows_turn(prepared: Prepared, index: int, position: int) -> bool:
+    """Whether a position in piece ``index`` is where an end-of-turn token has just ended."""
+    labels = prepared.analysis.layout.labels
+    return (
+        index > 0
+        and labels[index].turn < 0
+        and labels[index].kind == "scaffold"
+        and labels[index - 1].kind == "end_of_turn"
+        and position == prepared.positions[index]
+    )
+
+
+def _tokens(
+    encoded: EncodedBatch, samples: Samples, spans: Sequence[Span], prepared: Prepared
+) -> Iterator[Token]:
+    begins = [span.start for span in spans]
+    rows = zip(samples.ids.tolist(), encoded.starts.tolist(), encoded.ends.tolist(), samples.mask.tolist(), strict=False)
+    for index, (token_id, start, stop, trained) in enumerate(rows):
+        span = spans[max(0, bisect_right(begins, start) - 1)]
+        reason, stray = span.reason, True
+        if index == 0 and span.trained:
+            reason = FIRST_TOKEN
+        elif not trained and any(start < turn < stop for turn in prepared.starts):
+            reason = STRADDLES
+        elif trained and any(start < end < stop for _, end in prepared.trained):
+            reason = ENDS_LATE
+        else:
+            stray = False
+        yield Token(token_id, start, stop, bool(trained), reason, stray)
+
+
+def _turns(prepared: Prepared) -> tuple[TurnNote, ...]:
+    layout = prepared.analysis.layout
+    return tuple(
+        TurnNote(
+            turn.message,
+            layout.roles[turn.message],
+            turn.verdict.value,
+            (*((turn.verdict.code,) if turn.verdict.code else ()), *(() if turn.ends else ("IFT504",))),
+        )
+        for turn in layout.turns
+    )
