@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ifttool.errors import RowError
-from ifttool.masks import loss_mask, straddling
+from ifttool.masks import loss_mask
 from ifttool.prepare import Prepared
 from ifttool.recipe import Recipe
 from ifttool.samples import IntArray, LongArray, MaskArray
@@ -77,10 +77,14 @@ class Encoder:
         Raises:
             RowError: ``IFT403`` if the recipe refuses the control tokens in its data, or they can't be told apart.
         """
+        return self._careful(sample)[0]
+
+    def _careful(self, sample: Prepared) -> tuple[EncodedBatch, int]:
+        """One sample by the reference path, and how many of its completions start inside a token."""
         backend, text = self._tokenizer.backend, sample.text
         encoded = encode_with(backend, [text])
         layout = sample.analysis.layout
-        if self._specials != "allow" and self._control.forged(encoded, [layout], [sample.positions]):
+        if self._specials != "allow" and self._control.is_forged(encoded, text, layout, sample.positions):
             if self._specials != "text":
                 raise RowError(
                     "IFT403",
@@ -89,8 +93,10 @@ class Encoder:
                 )
             backend, text = self._control.encode(text, layout, sample.positions)
             encoded = encode_with(backend, [text])
-        points = crossed(encoded, sample.starts) if self._splits else []
-        return encode_split(backend, text, points) if points else encoded
+        points = crossed(backend, text, encoded, sample.starts)
+        if points and self._splits:
+            return encode_split(backend, text, points), 0
+        return encoded, len(points)
 
     def _with_care(
         self, samples: Sequence[Prepared], ids: IntArray, mask: MaskArray, rows: LongArray, left: list[int]
@@ -101,14 +107,13 @@ class Encoder:
         new: dict[int, tuple[IntArray, MaskArray]] = {}
         for index in left:
             try:
-                encoded = self.careful(samples[index])
+                encoded, straddles[index] = self._careful(samples[index])
             except RowError as error:
                 if error.code == "IFT404":
                     raise
                 refused[index] = error
                 continue
             new[index] = (encoded.ids, loss_mask(encoded, [samples[index].trained]))
-            straddles[index] = straddling(encoded, [samples[index].starts])[0]
         id_parts, mask_parts = [], []
         for index in range(len(samples)):
             low, high = int(rows[index]), int(rows[index + 1])

@@ -28,6 +28,7 @@ CODES: dict[str, str] = {
     "IFT402": "longer than the limit",
     "IFT403": "control token in content",
     "IFT404": "tokenizer failed",
+    "IFT405": "row killed its worker",
     # 5xx: verdicts of trained turns
     "IFT501": "turn is rendered differently as history",
     "IFT502": "generation prompt isn't what precedes the turn",

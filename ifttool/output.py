@@ -38,8 +38,8 @@ class Sink(Protocol):
     def finish(self, results: Sequence[SplitResult]) -> list[Shard]:
         """Give the parts their final names and forms, in input order."""
 
-    def discard(self, count: int) -> None:
-        """Remove the parts of the first ``count`` splits of a run that isn't committed."""
+    def discard(self) -> None:
+        """Remove the parts of a run that isn't committed, half-written ones of killed workers too."""
 
 
 class FolderSink:
@@ -89,14 +89,9 @@ class FolderSink:
         fsync_directory(self._root / "provenance")
         return shards
 
-    def discard(self, count: int) -> None:
-        for index in range(count):
-            parts = self.parts(index)
-            _remove(parts.shard, parts.provenance, parts.rejects)
+    def discard(self) -> None:
         for name in ("data", "provenance"):
-            folder = self._root / name
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+            shutil.rmtree(self._root / name, ignore_errors=True)
 
     def write_tokenizer(self, tokenizer: Tokenizer, template: str) -> dict[str, str]:
         """Copy what is needed to train on and to verify the shards; returns file → SHA-256."""
@@ -162,7 +157,7 @@ class FileSink:
         shutil.rmtree(self._folder)
         return [Shard(self._path.name, None, info)]
 
-    def discard(self, count: int) -> None:  # noqa: ARG002 - one folder holds them all
+    def discard(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

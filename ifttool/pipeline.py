@@ -9,12 +9,13 @@ from typing import Any, BinaryIO, cast, get_args
 
 from ifttool import __version__
 from ifttool.errors import UsageError
+from ifttool.engine import Task, default_workers, run_tasks
 from ifttool.ledger import SourceLedger, Tally
 from ifttool.output import FileSink, FolderSink, Shard, join_rejects
 from ifttool.recipe import Recipe
 from ifttool.schema import COLUMNS, FORMAT, training_schema
 from ifttool.shards import FileFormat
-from ifttool.split import SplitResult, process_split, read_splits
+from ifttool.split import SplitResult, read_splits
 from ifttool.tolerance import Tolerance
 from ifttool.worker import Worker
 
@@ -107,8 +108,9 @@ def run_shards(
     tolerance: Tolerance,
     stdin: BinaryIO | None = None,
     on_progress: OnProgress | None = None,
+    workers: int | None = None,
 ) -> RunSummary:
-    """Turn conversations into shards.
+    """Turn conversations into shards. The bytes written don't depend on the number of workers (None: all cores).
 
     Every row is scanned even if the run can't be committed, so that all faults are known at once.
 
@@ -122,25 +124,27 @@ def run_shards(
     schema = training_schema(target.columns, _schema_metadata(recipe, worker))
     results: list[SplitResult] = []
     tally = Tally({source: SourceLedger() for source in sources})
+    counted = tally
     read = 0
+    tasks = (Task(split, sink.parts(split.index)) for split in read_splits(sources, stdin=stdin))
     try:
-        for split in read_splits(sources, stdin=stdin):
-            paths = sink.parts(split.index)
-            result = process_split(split, worker, paths, schema=schema)
+        for task, result in run_tasks(tasks, worker, schema, workers=workers or default_workers()):
             results.append(result)
-            tally += result.tally
-            read += sum(item.place.byte_len for item in split.items)
+            counted += result.tally
+            read += sum(item.place.byte_len for item in task.split.items)
             if on_progress is not None:
-                on_progress(tally, read)
+                on_progress(counted, read)
+        results.sort(key=lambda result: result.index)
+        tally = sum((result.tally for result in results), tally)
         committed = tolerance.allows(tally.total)
         rejects = target.rejects if any(result.rejects for result in results) else None
         join_rejects([sink.parts(result.index).rejects for result in results], rejects)
         if not committed:
-            sink.discard(len(results))
+            sink.discard()
             return RunSummary(tally, (), False, rejects)
         shards = sink.finish(results)
     except BaseException:
-        sink.discard(len(results) + 1)
+        sink.discard()
         raise
     if isinstance(sink, FolderSink):
         _complete(sink, worker, recipe, sources, tally, shards)

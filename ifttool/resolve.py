@@ -8,7 +8,7 @@ from typing import Any
 from ifttool.errors import TemplateError
 from ifttool.recipe import Recipe
 from ifttool.template.sources import TemplateSource, load_template
-from ifttool.tokenizer.load import DEFAULT_TOKENIZER
+from ifttool.tokenizer.load import DEFAULT_TOKENIZER, locate_tokenizer
 
 DEFAULT_TEMPLATE = "chatml"
 
@@ -35,6 +35,7 @@ def resolve_recipe(
     Raises:
         UsageError: An option can't be used.
         TemplateError: The template isn't found.
+        TokenizerError: The template is the tokenizer's own, and there is no such tokenizer.
     """
     source = _template_source(template, template_name, tokenizer)
     return Recipe(
@@ -52,10 +53,8 @@ def _template_source(template: str | None, name: str | None, tokenizer: str) -> 
         return load_template(template, name=name)
     if tokenizer == DEFAULT_TOKENIZER and not Path(tokenizer).exists():
         return load_template(DEFAULT_TEMPLATE)
-    folder = Path(tokenizer)
-    folder = folder if folder.is_dir() else folder.parent
     try:
-        return load_template(str(folder), name=name)
+        return load_template(str(locate_tokenizer(tokenizer).parent), name=name)
     except TemplateError as error:
         raise TemplateError(
             f"{error.message}", hint=error.hint or "name a chat template with --template, such as chatml"

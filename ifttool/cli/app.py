@@ -7,6 +7,8 @@ import typer
 from ifttool import __version__
 from ifttool.cli import commands
 from ifttool.cli.run import command
+from ifttool.cli.show import show
+from ifttool.cli.templates import templates_app
 
 app = typer.Typer(
     name="ifttool",
@@ -38,6 +40,8 @@ app.command()(command(commands.tokenize))
 app.command()(command(commands.mask))
 app.command()(command(commands.unroll))
 app.command()(command(commands.stats))
+app.command()(command(show))
+app.add_typer(templates_app, name="templates")
 
 
 def main() -> None:

@@ -100,7 +100,7 @@ def progress(*, quiet: bool) -> Iterator[Any]:
             total = tally.total
             live.update(
                 Text(
-                    f"{total.lines:,} rows  {rate:.1f} MB/s  {tally.tokens:,} tokens  "
+                    f"{counted(total.lines, 'row')}  {rate:.1f} MB/s  {counted(tally.tokens, 'token')}  "
                     f"{total.rejected.total():,} rejected"
                 )
             )

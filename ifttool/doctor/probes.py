@@ -17,11 +17,13 @@ class Probe:
         name: A stable slug.
         title: What to call it for people.
         conversation: The conversation. Its assistant messages are the turns that would be trained.
+        is_plain: Whether every SFT data set is full of chats like it, so that a template has to get it right.
     """
 
     name: str
     title: str
     conversation: Conversation
+    is_plain: bool = False
 
     @property
     def turns(self) -> list[int]:
@@ -54,7 +56,7 @@ def calling(content: str | None = "", *, arguments: Any = None, absent: bool = F
 SYSTEM: Message = {"role": "system", "content": "Answer like a patient teacher."}
 QUESTION = _user("What is a prime number?")
 ANSWER = _reply("A number with exactly two divisors.")
-WEATHER = _user("How is the weather in Oslo?")
+WEATHER = _user("How is the weather at home?")
 RESULT: Message = {
     "role": "tool",
     "name": "get_weather",
@@ -94,13 +96,17 @@ def _inline(message: Message) -> Message:
     return {**message, "content": f"<think>\n{REASONING}\n</think>\n\n{message['content']}"}
 
 
+def _plain(name: str, title: str, messages: list[Message]) -> Probe:
+    return Probe(name, title, Conversation(messages), is_plain=True)
+
+
 def _probe(name: str, title: str, messages: list[Message], *, tools: bool = False) -> Probe:
     return Probe(name, title, Conversation(messages, TOOLS if tools else None))
 
 
-SINGLE = _probe("single", "one round", [QUESTION, ANSWER])
-ROUNDS = _probe("rounds", "three rounds", _rounds())
-WITH_SYSTEM = _probe("system", "system prompt", [SYSTEM, *_rounds()])
+SINGLE = _plain("single", "one round", [QUESTION, ANSWER])
+ROUNDS = _plain("rounds", "three rounds", _rounds())
+WITH_SYSTEM = _plain("system", "system prompt", [SYSTEM, *_rounds()])
 WITH_TOOLS = _probe("tools", "tools on offer", [QUESTION, ANSWER], tools=True)
 CALLS = _probe(
     "tool-calls",
@@ -119,11 +125,8 @@ THINKING = _probe("reasoning", "reasoning_content", _rounds(reasoning_content=RE
 INLINE = _probe("reasoning-inline", "<think> in content", [_inline(message) for message in _rounds()])
 PADDED = _probe("padded", "outer white space", [_user(" \n Tell me. \n "), _reply(" \n A reply. \n ")])
 
-PLAIN = (SINGLE, ROUNDS, WITH_SYSTEM)
-"""Chats that every SFT data set is full of: a template has to get them right."""
-
-SPECIAL = (WITH_TOOLS, CALLS, THINKING, INLINE)
-"""Chats that some data sets have."""
+VERDICT_PROBES = (SINGLE, ROUNDS, WITH_SYSTEM, WITH_TOOLS, CALLS, THINKING, INLINE)
+"""Chats whose turns are judged: the plain ones, and what some data sets have."""
 
 # What happens to roles in unusual places: words for it, and the conversation.
 ODD_ROLES: tuple[tuple[str, list[Message]], ...] = (

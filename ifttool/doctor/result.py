@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ifttool.errors import RowError
+
 Status = Literal["ok", "info", "warn", "fail"]
 """How much a result matters.
 
@@ -48,6 +50,11 @@ class CheckResult:
             "evidence": [{"label": label, "text": text} for label, text in self.evidence],
             "advice": self.advice,
         }
+
+
+def refused(name: str, what: str, error: RowError, *, advice: str) -> CheckResult:
+    """A result for what the template refuses; rows like that would be rejected."""
+    return CheckResult(name, "warn", f"the template refuses {what}", (("it says", error.message),), advice)
 
 
 def excerpt(text: str, at: int = 0) -> str:

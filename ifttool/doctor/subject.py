@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from ifttool.doctor.probes import Probe
 from ifttool.errors import RowError
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, Message
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import REASONING_FIELDS, ChatTemplate
 from ifttool.template.layout import Analysis
-from ifttool.doctor.probes import Probe
 from ifttool.worker import build_template
 
 _PARTS = {"content": "content", "tool_result": "content", "reasoning": "reasoning", "tool_call": "tool calls"}
@@ -107,3 +107,8 @@ def _parts_of(message: Message) -> list[str]:
     if message.get("tool_calls"):
         parts.append("tool calls")
     return parts
+
+
+def lost(analysis: Analysis, conversation: Conversation, part: str) -> list[int]:
+    """Messages whose part of the given kind the template left out; see :class:`Unprinted`."""
+    return [gone.message for gone in unprinted(conversation, analysis) if gone.part == part]

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ifttool.doctor.explain import Explanation, explain
-from ifttool.doctor.probes import PLAIN, QUESTION, ROUNDS, SINGLE, SPECIAL, WITH_SYSTEM, Probe
+from ifttool.doctor.explain import explain
+from ifttool.doctor.explanation import Explanation
+from ifttool.doctor.probes import QUESTION, ROUNDS, SINGLE, VERDICT_PROBES, WITH_SYSTEM, Probe
 from ifttool.doctor.result import CheckResult, Status, quoted
 from ifttool.doctor.subject import Subject
 from ifttool.errors import RowError
 from ifttool.template.layout import Analysis, TurnLayout
-from ifttool.template.turns import Verdict, prompt_tail
+from ifttool.template.turns import Verdict, common_text
 
 
 def check_renders(subject: Subject) -> Iterator[CheckResult]:
@@ -31,10 +32,14 @@ def check_renders(subject: Subject) -> Iterator[CheckResult]:
                 "warn",
                 "the template can't be traced: turns are looked for in its text, and runs are slower",
             )
+            return
     yield CheckResult("renders", "ok", "plain chats are rendered")
 
 
-# -- verdicts ----------------------------------------------------------------------------------------------------------
+# -- verdicts ------------------------------------------------------------------------------------------------
+
+_SWITCHABLE = ("prompt-opens-reasoning", "prompt-closes-reasoning", "prompt-white-space")
+"""Causes that a template variable for reasoning may do away with."""
 
 
 @dataclass(slots=True)
@@ -44,7 +49,6 @@ class _Cause:
     explanation: Explanation
     probe: Probe
     verdict: Verdict
-    is_plain: bool
     places: dict[str, list[int]]
 
 
@@ -52,7 +56,7 @@ def check_verdicts(subject: Subject) -> Iterator[CheckResult]:
     """Whether what precedes every turn is what a server would feed the model, and if not, why."""
     causes: dict[str, _Cause] = {}
     rendered = False
-    for probe in (*PLAIN, *SPECIAL):
+    for probe in VERDICT_PROBES:
         analysis = subject.analyse(probe)
         if isinstance(analysis, RowError):
             continue
@@ -64,7 +68,7 @@ def check_verdicts(subject: Subject) -> Iterator[CheckResult]:
             # Two probes can end in one cause with another thing said: gone tools and a gone system prompt.
             cause = causes.setdefault(
                 f"{why.cause} {why.finding}" if why.cause.endswith("-context") else why.cause,
-                _Cause(why, probe, turn.verdict, probe in PLAIN, {}),
+                _Cause(why, probe, turn.verdict, {}),
             )
             cause.places.setdefault(probe.title, []).append(number)
     for cause in causes.values():
@@ -75,7 +79,7 @@ def check_verdicts(subject: Subject) -> Iterator[CheckResult]:
 
 def _verdict_result(subject: Subject, cause: _Cause) -> CheckResult:
     where = "; ".join(f"{title} {', '.join(map(str, turns))}" for title, turns in cause.places.items())
-    repairable = cause.verdict is Verdict.HISTORY or not cause.is_plain
+    repairable = cause.verdict is Verdict.HISTORY or not cause.probe.is_plain
     why = cause.explanation
     return CheckResult(
         why.cause,
@@ -88,7 +92,7 @@ def _verdict_result(subject: Subject, cause: _Cause) -> CheckResult:
 
 def _proven_advice(subject: Subject, cause: _Cause) -> str:
     """The template's own switch for reasoning, if it makes every turn of the probe exact."""
-    if cause.explanation.cause not in ("prompt-opens-reasoning", "prompt-white-space"):
+    if cause.explanation.cause not in _SWITCHABLE:
         return ""
     for name in ("enable_thinking", "thinking"):
         for value in (False, True):
@@ -106,7 +110,7 @@ def _all_exact(analysis: Analysis) -> bool:
     return all(turn.verdict is Verdict.EXACT for turn in analysis.layout.turns)
 
 
-# -- prompt, ending, tags ----------------------------------------------------------------------------------------------
+# -- prompt, ending, tags ------------------------------------------------------------------------------------
 
 
 def check_generation_prompt(subject: Subject) -> Iterator[CheckResult]:
@@ -117,8 +121,8 @@ def check_generation_prompt(subject: Subject) -> Iterator[CheckResult]:
     if isinstance(with_prompt, RowError) or isinstance(without, RowError) or isinstance(analysis, RowError):
         return
     if with_prompt != without:
-        tail = prompt_tail(subject.template.trace([QUESTION], add_generation_prompt=True))
-        yield CheckResult("generation-prompt", "ok", f"the generation prompt is {quoted(tail)}")
+        added = with_prompt[common_text(with_prompt, without) :]
+        yield CheckResult("generation-prompt", "ok", f"the generation prompt is {quoted(added)}")
         return
     header = _trained_header(analysis)
     if header.strip():
@@ -165,7 +169,7 @@ def check_end_of_turn(subject: Subject) -> Iterator[CheckResult]:
         )
     elif len(set(endings)) > 1:
         odd = next(ending for ending in endings if ending != endings[-1])
-        earlier = quoted(odd) if odd else "nothing"
+        earlier = quoted(odd) if odd else "nothing that is trained"
         yield CheckResult(
             "end-of-turn",
             "warn",
@@ -209,10 +213,10 @@ def check_generation_tags(subject: Subject) -> Iterator[CheckResult]:
 
 
 def _tag_problem(analysis: Analysis, turn: TurnLayout, marked: tuple[int, int] | None) -> str:
+    if not turn.runs or turn.verdict in (Verdict.PROMPT, Verdict.DROPPED):
+        return ""  # there is nothing to compare the tags with
     if marked is None:
         return "leave a turn out"
-    if not turn.runs or turn.verdict in (Verdict.PROMPT, Verdict.DROPPED):
-        return ""
     at = analysis.positions()
     start, stop = at[turn.runs[0][0]], at[turn.runs[-1][1]]
     text = analysis.text
@@ -233,15 +237,14 @@ TURN_CHECKS = (
     check_generation_tags,
 )
 
-VERDICT_PROBES = (*PLAIN, *SPECIAL)
-"""Probes whose verdicts are shown turn by turn."""
-
 
 def turn_table(subject: Subject) -> dict[str, list[str] | None]:
     """Verdicts by probe and turn; None where the template refuses the probe."""
     table: dict[str, list[str] | None] = {}
     for probe in VERDICT_PROBES:
         analysis = subject.analyse(probe)
-        refused = isinstance(analysis, RowError)
-        table[probe.title] = None if refused else [turn.verdict.value for turn in analysis.layout.turns]
+        if isinstance(analysis, RowError):
+            table[probe.title] = None
+        else:
+            table[probe.title] = [turn.verdict.value for turn in analysis.layout.turns]
     return table

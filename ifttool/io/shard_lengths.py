@@ -1,6 +1,6 @@
 """Lengths and provenance of finished shards, ours or foreign, without reading a token id."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +87,18 @@ def read_provenance(sidecar: Path, row: int) -> dict[str, Any]:
                 return found
             row -= rows
     raise InputChanged(f"{printable(str(sidecar))} ends before its shard does")
+
+
+def read_columns(path: Path, names: Sequence[str]) -> Iterator[Any]:
+    """Those of the named columns that a shard or sidecar has, as record batches; page checksums are verified.
+
+    Raises:
+        UsageError: It can't be opened.
+        InputChanged: It is damaged.
+    """
+    with _reading(path):
+        schema, batches = _open(path)
+        yield from batches([name for name in names if name in schema.names])
 
 
 def _lengths(column: Any, name: str) -> RowLengths:

@@ -2,11 +2,14 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
 from ifttool.encode import Encoder
-from ifttool.fit import mask_turns_by_length, truncated, truncation_lengths
+from ifttool.errors import RowError
+from ifttool.fit import mask_turns_by_length, truncated, truncation_length
 from ifttool.masks import loss_mask, straddling
 from ifttool.prepare import Prepared
 from ifttool.reasoning import Interval, subtract
@@ -16,6 +19,7 @@ from ifttool.show.explanation import Explanation, Span, Token, TurnNote
 from ifttool.show.reasons import AFTER_TURN, Reasons
 from ifttool.tokenizer.encoded import EncodedBatch
 from ifttool.tokenizer.load import Tokenizer
+from ifttool.tokenizer.reference import encode_texts
 
 FIRST_TOKEN = "first token of the row is never a target"
 STRADDLES = "token starts before the completion (straddles)"
@@ -32,7 +36,7 @@ def explain(
 ) -> Explanation:
     """Say of every token of a sample whether it is trained, and why.
 
-    Ids and loss mask come from the functions that write shards, so the answer is exact to the token.
+    Ids and loss mask are those of the reference path, with offsets; ``mask`` writes the same.
 
     Args:
         prepared: The sample, as ``Preparer.prepare`` gives it.
@@ -44,7 +48,7 @@ def explain(
     Raises:
         RowError: ``IFT404`` if the tokenizer fails on the text.
     """
-    encoded, _ = (encoder or Encoder(recipe, tokenizer)).encode([prepared])
+    encoded, left_out = _encoded(prepared, tokenizer, encoder or Encoder(recipe, tokenizer))
     mask = loss_mask(encoded, [prepared.trained])
     by_length = _masked_by_length(mask, encoded, prepared, recipe)
     samples, cut_inside = _fitted(encoded, mask, prepared, recipe)
@@ -53,10 +57,12 @@ def explain(
     trained = subtract(prepared.trained, [turn for turn in prepared.turns if turn[0] in by_length])
     reasons = Reasons(prepared, recipe, flags, by_length)
     spans = _spans(prepared, reasons, trained, stop=len(text), starts=encoded.starts[:kept].tolist())
-    crossing = int(straddling(encoded, [prepared.starts])[0])
     turns = _turns(prepared)
     findings = {code for turn in turns for code in turn.codes}
-    findings |= {code for code, found in (("IFT505", crossing), ("IFT506", cut_inside)) if found}
+    if straddling(encoded, [prepared.starts])[0]:
+        findings.add("IFT505")
+    if cut_inside:
+        findings.add("IFT506")
     return Explanation(
         samples.origins[0],
         text,
@@ -65,7 +71,18 @@ def explain(
         turns,
         tuple(sorted(findings)),
         notes=(f"{len(encoded.ids) - kept} tokens are cut off the end",) if kept < len(encoded.ids) else (),
+        left_out=left_out,
     )
+
+
+def _encoded(prepared: Prepared, tokenizer: Tokenizer, encoder: Encoder) -> tuple[EncodedBatch, str]:
+    """Ids with offsets, and why the recipe leaves the sample out for what is in its text, if it does."""
+    try:
+        return encoder.careful(prepared), ""
+    except RowError as error:
+        if error.code == "IFT404":
+            raise
+        return encode_texts(tokenizer, [prepared.text]), f"{error.code}: {error.message}"
 
 
 def _masked_by_length(
@@ -75,7 +92,7 @@ def _masked_by_length(
     if recipe.turn_tokens == (None, None):
         return frozenset()
     before = mask.copy()
-    mask_turns_by_length(mask, encoded, [prepared.turns], recipe.turn_tokens)
+    mask_turns_by_length(mask, encoded, prepared.turns, recipe.turn_tokens)
     lost = encoded.starts[before != mask]
     return frozenset(start for start, stop in prepared.turns if ((lost >= start) & (lost < stop)).any())
 
@@ -85,10 +102,11 @@ def _fitted(
 ) -> tuple[Samples, bool]:
     """The sample within the length limit, and whether it was cut inside a turn."""
     samples = Samples(encoded.ids, mask, encoded.rows, [prepared.origin])
-    if recipe.overflow != "truncate" or recipe.max_length is None:
+    limit = recipe.max_length
+    if recipe.overflow != "truncate" or limit is None or len(mask) <= limit:
         return samples, False
-    kept, inside = truncation_lengths(samples, encoded, [prepared.turns], recipe.max_length)
-    return truncated(samples, kept), bool(inside[0])
+    kept, inside = truncation_length(mask, encoded, prepared.turns, limit)
+    return truncated(samples, np.array([kept], np.int64)), inside
 
 
 def _spans(
@@ -96,36 +114,35 @@ def _spans(
 ) -> tuple[Span, ...]:
     """The text up to ``stop`` in stretches of the same message, kind and fate; ``starts`` are those of tokens."""
     layout = prepared.analysis.layout
-    merged: list[tuple[int, int, int, str, bool, str]] = []
+    spans: list[Span] = []
     for low, high, index in _cut(prepared, trained, stop):
         label = layout.labels[index]
         is_trained = any(start <= low < end for start, end in trained)
         after = not is_trained and _follows_turn(prepared, index, low) and prepared.text[low:high].isspace()
         reason = AFTER_TURN if after else reasons.of_piece(index, trained=is_trained)
-        message = label.turn if label.message < 0 else label.message
-        part = (message, label.kind, is_trained, reason)
-        if merged and merged[-1][2:] == part:
-            merged[-1] = (merged[-1][0], high, *part)
+        message = max(label.message, label.turn)
+        owner = None if message < 0 else message
+        role = None if message < 0 else layout.roles[message]
+        span = Span(low, high, 0, owner, role, label.kind, is_trained, reason)
+        if spans and replace(span, start=spans[-1].start) == replace(spans[-1], stop=high):
+            spans[-1] = replace(spans[-1], stop=high)
         else:
-            merged.append((low, high, *part))
-    counts = np.diff(np.searchsorted(starts, [low for low, *_ in merged] + [stop + 1])).tolist()
-    return tuple(
-        Span(low, high, count, *((None, None) if message < 0 else (message, layout.roles[message])), *rest)
-        for (low, high, message, *rest), count in zip(merged, counts, strict=True)
-    )
+            spans.append(span)
+    counts = np.diff(np.searchsorted(starts, [*(span.start for span in spans), stop + 1])).tolist()
+    return tuple(replace(span, tokens=count) for span, count in zip(spans, counts, strict=True))
 
 
 def _cut(prepared: Prepared, trained: Sequence[Interval], stop: int) -> Iterator[tuple[int, int, int]]:
     """Pieces cut where training starts and stops, and behind white space after a turn: start, stop, piece."""
     at = prepared.positions
     bounds = {bound for interval in trained for bound in interval}
-    for index, (low, high) in enumerate(zip(at, at[1:], strict=False)):
+    for index, (low, high) in enumerate(pairwise(at)):
         inside = {bound for bound in bounds if low < bound < high}
         if _follows_turn(prepared, index, low):
             text = prepared.text[low:high]
             inside.add(low + len(text) - len(text.lstrip()))
         cuts = sorted({low, high, *inside})
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in pairwise(cuts):
             if start < stop:
                 yield start, min(end, stop), index
 
@@ -146,19 +163,28 @@ def _tokens(
     encoded: EncodedBatch, samples: Samples, spans: Sequence[Span], prepared: Prepared
 ) -> Iterator[Token]:
     begins = [span.start for span in spans]
-    rows = zip(samples.ids.tolist(), encoded.starts.tolist(), encoded.ends.tolist(), samples.mask.tolist(), strict=False)
+    turns = prepared.starts
+    ends = [end for _, end in prepared.trained]
+    columns = (samples.ids, encoded.starts, encoded.ends, samples.mask)
+    rows = zip(*(column[: len(samples.ids)].tolist() for column in columns), strict=True)
     for index, (token_id, start, stop, trained) in enumerate(rows):
         span = spans[max(0, bisect_right(begins, start) - 1)]
         reason, stray = span.reason, True
         if index == 0 and span.trained:
             reason = FIRST_TOKEN
-        elif not trained and any(start < turn < stop for turn in prepared.starts):
+        elif not trained and _has_between(turns, start, stop):
             reason = STRADDLES
-        elif trained and any(start < end < stop for _, end in prepared.trained):
+        elif trained and _has_between(ends, start, stop):
             reason = ENDS_LATE
         else:
             stray = False
         yield Token(token_id, start, stop, bool(trained), reason, stray)
+
+
+def _has_between(points: Sequence[int], low: int, high: int) -> bool:
+    """Whether one of the sorted points lies strictly between two positions."""
+    index = bisect_right(points, low)
+    return index < len(points) and points[index] < high
 
 
 def _turns(prepared: Prepared) -> tuple[TurnNote, ...]:

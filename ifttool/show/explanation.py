@@ -43,8 +43,8 @@ class Span:
         tokens: How many tokens start in it.
         message: Index of the message it belongs to; None for text of the template, tools and kwargs.
         role: Role of that message.
-        kind: ``scaffold``, ``header``, ``content``, ``reasoning``, ``tool_call``, ``tool_result``, ``end_of_turn``,
-            ``tools`` or ``kwargs``.
+        kind: ``scaffold``, ``header``, ``content``, ``reasoning``, ``tool_call``, ``tool_result``,
+            ``end_of_turn``, ``tools`` or ``kwargs``.
         trained: Whether tokens that start in it bear loss.
         reason: Why, in words.
     """

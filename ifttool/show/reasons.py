@@ -8,6 +8,7 @@ from ifttool.recipe import Recipe
 from ifttool.template.layout import Label
 from ifttool.template.turns import Verdict
 
+_OF_NO_MESSAGE = {"tools": "prompt: tools", "kwargs": "prompt: template variable"}
 AFTER_TURN = "white space after the end-of-turn token"
 
 
@@ -19,7 +20,7 @@ class Reasons:
         prepared: The sample.
         recipe: The options it was made with.
         flags: The row's own training flag of each message, as ``Conversation.train``.
-        too_long: First characters of turns that ``turn_tokens`` takes out.
+        by_length: First characters of turns that ``turn_tokens`` takes out.
     """
 
     prepared: Prepared
@@ -41,9 +42,7 @@ class Reasons:
             return self._before_turn(turn)
         if label.message >= 0:
             return self._of_message(label)
-        return {"tools": "prompt: tools", "kwargs": "prompt: template variables"}.get(
-            label.kind, "prompt: text of the template"
-        )
+        return _OF_NO_MESSAGE.get(label.kind) or self._of_template(index)
 
     def _trained(self, label: Label) -> str:
         if self.recipe.selection.everything:
@@ -90,8 +89,25 @@ class Reasons:
         if wanted and prepared.origin.turn is not None and message < prepared.origin.turn:
             return f"masked: history of {self._turn(prepared.origin.turn)}, unrolled"
         if wanted and selection.last is not None:
-            return "masked: not the final turn" if selection.last == 1 else f"masked: not in the last {selection.last}"
+            last = "the final turn" if selection.last == 1 else f"one of the last {selection.last} turns"
+            return f"masked: not {last}"
         return f"prompt: message {message} ({role})"
+
+    def _of_template(self, index: int) -> str:
+        """Where text of the template stands among the messages."""
+        layout = self.prepared.analysis.layout
+        if layout.lost:
+            return "prompt: not followed through the template, outside the located turns"
+        messages = [max(label.message, label.turn) for label in layout.labels]
+        before = next((message for message in reversed(messages[:index]) if message >= 0), None)
+        after = next((message for message in messages[index:] if message >= 0), None)
+        if before == after:
+            where = "" if before is None else f" in message {before}"
+        elif before is None:
+            where = f" before message {after}"
+        else:
+            where = f" after message {before}" if after is None else f" between messages {before} and {after}"
+        return f"prompt: template text{where}"
 
     @property
     def _tags_decide(self) -> bool:
@@ -104,9 +120,12 @@ class Reasons:
     def _turn_after(self, index: int) -> int | None:
         """The turn whose completion comes next, if only text of the template or its header lies between."""
         labels = self.prepared.analysis.layout.labels
+        headers: set[int] = set()
         for label in labels[index:]:
             if label.turn >= 0:
-                return label.turn
-            if label.kind not in ("scaffold", "header"):
+                return label.turn if headers <= {label.turn} else None
+            if label.kind == "header":
+                headers.add(label.message)
+            elif label.kind != "scaffold":
                 return None
         return None

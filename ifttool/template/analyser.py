@@ -11,13 +11,16 @@ from ifttool.template.layout import Analysis, lay_out
 from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.perturb import perturbed
 from ifttool.template.symbols import Guard, Structure, tag
-from ifttool.template.turns import judge
+from ifttool.template.turns import TurnSpan, judge, judge_texts
 
 # A shape seen once is traced, not compiled: compiling and checking costs some ten traces (and agent data has
 # thousands of shapes of one conversation each).
 COMPILE_AT_SIGHT = 2
 PLANS_PER_SHAPE = 12
-MAX_SHAPES = 2048
+# Bounds on what is remembered. A piece of a plan takes about a kilobyte, compiled code included; when the bound is
+# reached, the shapes seen least recently are forgotten.
+MAX_SHAPES = 20_000
+MAX_PIECES = 120_000
 
 GENERATED_ROLES = frozenset({"assistant", "model"})
 """Roles whose turns a model writes, after a generation prompt."""
@@ -61,6 +64,7 @@ class Analyser:
         self._use_plans = use_plans
         self._shapes: dict[Any, _Shape] = {}
         self._kinds: dict[Any, int] = {}
+        self._pieces = 0
         self.counts = PlanCounts()
 
     def analyse(self, conversation: Conversation, turns: Sequence[int]) -> Analysis:
@@ -71,17 +75,18 @@ class Analyser:
         """
         if not self._use_plans:
             self.counts.traced += 1
-            return self._trace(conversation, turns).analysis
+            return self._trace(conversation, turns, general=False).analysis
         shape = self._shape(conversation, turns)
         for plan in shape.plans:
             texts = plan.replay(conversation.messages, conversation.tools, self._template.kwargs)
             if texts is not None:
                 self.counts.planned += 1
                 return Analysis(plan.layout, texts)
-        traced = self._trace(conversation, turns)
         self.counts.traced += 1
         shape.sightings += 1
-        if shape.sightings >= COMPILE_AT_SIGHT and len(shape.plans) + shape.refused < PLANS_PER_SHAPE:
+        compiles = shape.sightings >= COMPILE_AT_SIGHT and len(shape.plans) + shape.refused < PLANS_PER_SHAPE
+        traced = self._trace(conversation, turns, general=compiles)
+        if compiles:
             self._add_plan(shape, conversation, turns, traced)
         return traced.analysis
 
@@ -93,12 +98,12 @@ class Analyser:
             kind = (message["role"], tuple(message), tuple(map(_tag, message.values())))
             shape.append(kinds.setdefault(kind, len(kinds)))
         key = (tuple(shape), conversation.tools is None, tuple(turns))
-        if len(self._shapes) >= MAX_SHAPES and key not in self._shapes:
-            # Shapes that earned no plan make room; what is compiled stays.
-            self._shapes = {known: entry for known, entry in self._shapes.items() if entry.plans}
-            if len(self._shapes) >= MAX_SHAPES:
-                self._shapes.clear()
-        return self._shapes.setdefault(key, _Shape())
+        entry = self._shapes.pop(key, None) or _Shape()
+        self._shapes[key] = entry  # last in the dict: seen most recently
+        while len(self._shapes) > MAX_SHAPES or self._pieces > MAX_PIECES:
+            forgotten = self._shapes.pop(next(iter(self._shapes)))
+            self._pieces -= sum(len(plan.layout.nodes) for plan in forgotten.plans)
+        return entry
 
     def _add_plan(
         self, shape: _Shape, conversation: Conversation, turns: Sequence[int], traced: _Traced
@@ -106,6 +111,7 @@ class Analyser:
         plan = None if traced.guards is None else compile_plan(traced.analysis.layout, traced.guards)
         if plan is not None and self._holds(plan, conversation, turns, traced.analysis):
             shape.plans.append(plan)
+            self._pieces += len(plan.layout.nodes)
             self.counts.plans += 1
         else:
             shape.refused += 1
@@ -123,20 +129,25 @@ class Analyser:
         if texts is None:
             return False
         try:
-            expected = self._trace(other, turns).analysis
+            expected = self._trace(other, turns, general=False).analysis
         except RowError:
             return False
         return located(Analysis(plan.layout, texts)) == located(expected)
 
-    def _trace(self, conversation: Conversation, turns: Sequence[int]) -> _Traced:
+    def _trace(self, conversation: Conversation, turns: Sequence[int], *, general: bool) -> _Traced:
+        """Analyse one conversation; with ``general``, also find out for which other contents the result holds."""
         template, messages, tools = self._template, conversation.messages, conversation.tools
         full = template.trace(messages, tools)
         if not full.text.strip():
             raise RowError("IFT303", f"chat template {template.name} renders nothing for this conversation")
         guards: list[Guard | Structure] = list(full.guards)
-        general = not full.lost
+        general = general and not full.lost
         spans = []
         for turn in turns:
+            quick = None if general or turn == len(messages) - 1 else self._quick(full, conversation, turn)
+            if quick is not None:
+                spans.append(quick)
+                continue
             own = full if turn == len(messages) - 1 else self._part(messages[: turn + 1], tools)
             generated = messages[turn]["role"] in GENERATED_ROLES
             prompt = self._part(messages[:turn], tools, add_generation_prompt=True) if generated else None
@@ -152,6 +163,18 @@ class Analyser:
         roles = [str(message["role"]) for message in messages]
         analysis, empty = lay_out(full.pieces, spans, roles, lost=full.lost)
         return _Traced(analysis, (*guards, *empty) if general else None)
+
+    def _quick(self, full: TracedRender, conversation: Conversation, turn: int) -> TurnSpan | None:
+        """Judge a turn from plain renders of its parts; None where that can't tell."""
+        messages, tools = conversation.messages, conversation.tools
+        if not turn or full.lost or messages[turn]["role"] not in GENERATED_ROLES:
+            return None
+        try:
+            prompt = self._template.render(messages[:turn], tools, add_generation_prompt=True)
+            own = self._template.render(messages[: turn + 1], tools)
+        except RowError:
+            return None
+        return judge_texts(full, own, prompt, turn)
 
     def _part(
         self, messages: Sequence[Message], tools: Any, *, add_generation_prompt: bool = False

@@ -37,6 +37,11 @@ def starts_with(whole: Sequence[Piece], start: Sequence[Piece]) -> Comparison:
                 return Comparison(False, tuple(guards))
             left.advance(size)
             right.advance(size)
+        elif not found.text or not wanted.text:
+            # An empty string stands where the other render goes on: it must be empty.
+            reader, empty = (left, found) if not found.text else (right, wanted)
+            guards.append(Guard("truth", (empty.node,), (), False))
+            reader.advance()
         elif wanted.is_constant and found.text.startswith(wanted.text):
             guards.append(Guard("startswith", (found.node,), (wanted.text,), True))
             left.advance(len(wanted.text))

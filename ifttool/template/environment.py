@@ -24,6 +24,7 @@ from ifttool.errors import TemplateError
 
 MAX_TEMPLATE_CHARS = 1_000_000
 _NONDETERMINISTIC = ("lipsum",)
+_DICT_ATTRIBUTES = frozenset(dir(dict))
 
 
 class TemplateRaisedError(jinja2.TemplateError):
@@ -62,6 +63,19 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         self.globals["strftime_now"] = clock.strftime
         self.globals["dict"] = _DictFactory()
         self.globals["namespace"] = _GuardedNamespace
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """``obj.attribute``, with the way cut short that nearly all look-ups take: a key of a dict.
+
+        A dict's own attributes come first in Jinja, so only names that no dict has are looked up at once. The
+        sandbox's checks are for the others (they cost more than the look-up, 40% of a render).
+        """
+        if isinstance(obj, dict) and attribute not in _DICT_ATTRIBUTES:
+            try:
+                return obj[attribute]
+            except KeyError:
+                return self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
 
     def mark_generated(self, text: str) -> str:
         """Text of a generation block; the reference environment has no use for the mark."""

@@ -215,6 +215,35 @@ def judge(
     return Judgement(TurnSpan(message, intervals, verdict, (place.stop, end)), guards)
 
 
+def judge_texts(full: TracedRender, own: str, prompt: str, message: int) -> TurnSpan | None:
+    """The same as :func:`judge` for the two usual cases, from texts alone: three times cheaper than tracing parts.
+
+    Args:
+        full: The whole conversation, in which a further message follows the turn.
+        own: The messages up to and including the turn.
+        prompt: The generation prompt of the turn.
+        message: Index of the turn's message.
+
+    Returns:
+        The turn; None where only pieces can tell.
+    """
+    place = locate(full.pieces, message)
+    if place is None or not full.text.startswith(prompt) or not own.startswith(prompt):
+        return None
+    tail = full.text[place.stop : place.tail_stop]
+    closed = own.rstrip()
+    ends = [len(tail[: marker.end()]) for marker in MARKER.finditer(tail)]
+    length = max((end for end in ends if closed.endswith(tail[:end])), default=0)
+    if not length or own[len(closed) :].strip() or own == prompt:
+        return None
+    end = place.stop + length
+    verdict = Verdict.EXACT if full.text.startswith(closed) else Verdict.HISTORY
+    if verdict is Verdict.EXACT and end != len(closed):
+        return None
+    intervals = _without_foreign(full.pieces, message, len(prompt), end)
+    return TurnSpan(message, intervals, verdict, (place.stop, end))
+
+
 class _Prefixes:
     """Prefix questions between renders, and what the answers depend on."""
 

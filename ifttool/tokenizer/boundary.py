@@ -13,9 +13,39 @@ from ifttool.tokenizer.reference import encode_with
 _SENTINELS = ("\n", "a", ".", "0")
 
 
-def crossed(encoded: EncodedBatch, points: Sequence[int]) -> list[int]:
-    """Which of ``points`` (in characters) lie inside a token of this row."""
-    return [point for point in points if bool(((encoded.starts < point) & (encoded.ends > point)).any())]
+# How much text before a completion is encoded again to see what a prompt that ends there would give. Tokens of the
+# second half must agree; the first half is there for the encoder to fall into step.
+_WINDOW = 64
+
+
+def crossed(
+    backend: tokenizers.Tokenizer, text: str, encoded: EncodedBatch, points: Sequence[int]
+) -> list[int]:
+    """Which of ``points`` (in characters) a token straddles, or leaves its mark on.
+
+    A text that ended at such a point would have other ids before it than this row has: because a merge goes across
+    it, or because the encoder looked ahead (GPT-2 splits the blank line of ``assistant\\n\\nHi`` in two, and keeps it
+    whole at the end of a prompt).
+    """
+    starts = [_window_start(encoded, point) for point in points]
+    windows = encode_with(backend, [text[start:point] for start, point in zip(starts, points, strict=True)])
+    found = []
+    for index, (start, point) in enumerate(zip(starts, points, strict=True)):
+        window = windows.row(index)
+        middle = start and start + (point - start) // 2
+        alone = window.ids[window.starts + start >= middle]
+        here = encoded.ids[(encoded.starts >= middle) & (encoded.starts < point)]
+        if not np.array_equal(alone, here):
+            found.append(point)
+    return found
+
+
+def _window_start(encoded: EncodedBatch, point: int) -> int:
+    """Where the last token starts that lies a window before ``point``."""
+    if point <= _WINDOW:
+        return 0
+    at = int(np.searchsorted(encoded.starts, point - _WINDOW, side="right")) - 1
+    return int(encoded.starts[at]) if at >= 0 else 0
 
 
 def encode_split(backend: tokenizers.Tokenizer, text: str, points: Sequence[int]) -> EncodedBatch:

@@ -16,7 +16,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 import tokenizers
 
 from ifttool.errors import RowError
@@ -24,7 +23,7 @@ from ifttool.template.layout import Layout
 from ifttool.template.symbols import Leaf, Node
 from ifttool.tokenizer.encoded import EncodedBatch
 from ifttool.tokenizer.load import Tokenizer
-from ifttool.tokenizer.reference import encode_texts, encode_with
+from ifttool.tokenizer.reference import encode_texts
 
 # Blocks of private-use characters for other spellings. A row that holds characters of one is respelled in another.
 _PRIVATE_BLOCKS = (0xF0000, 0xF8000, 0x100000, 0x108000)
@@ -55,32 +54,45 @@ class ControlTokens:
             for token, special in tokenizer.added.items()
             if (special or _PIPED.fullmatch(token)) and (token_id := tokenizer.id_of(token)) is not None
         }
+        added = tokenizer.backend.get_added_tokens_decoder()
+        self._normalized = {token_id for token_id in self._texts if added[token_id].normalized}
         size = max([tokenizer.vocab_size, *(token_id + 1 for token_id in self._texts)])
         self.is_control = np.zeros(size, np.bool_)
         self.is_control[list(self._texts)] = True
         self._expected: WeakKeyDictionary[Layout, tuple[Expected, ...]] = WeakKeyDictionary()
         self._twins: dict[int, tokenizers.Tokenizer] = {}
 
-    def forged(
-        self, encoded: EncodedBatch, layouts: Sequence[Layout], positions: Sequence[Sequence[int]]
-    ) -> list[int]:
-        """Rows whose control tokens aren't exactly those of the template.
+    def is_forged(self, encoded: EncodedBatch, text: str, layout: Layout, positions: Sequence[int]) -> bool:
+        """Whether the control tokens of a row aren't exactly those of the template.
 
         Args:
-            encoded: The rows, encoded as a whole.
-            layouts: What the pieces of each row are.
-            positions: Where the pieces of each row start, in characters.
+            encoded: The row, encoded as a whole.
+            text: Its text.
+            layout: What its pieces are.
+            positions: Where they start, in characters.
         """
-        at = np.flatnonzero(self.is_control[encoded.ids])
-        found_rows = np.searchsorted(encoded.rows, at, side="right") - 1
-        wanted = [
-            (row, positions[row][item.piece] + item.offset, item.token)
-            for row, layout in enumerate(layouts)
-            for item in self.expected_in(layout)
-        ]
-        table = np.array(wanted, np.int64).reshape(len(wanted), 3)
-        suspects = set(_differing_rows(found_rows, encoded.starts[at], encoded.ids[at], table))
-        return sorted(suspects)
+        wanted = [(positions[item.piece] + item.offset, item.token) for item in self.expected_in(layout)]
+        return self._written(encoded, text) != wanted
+
+    def _written(self, encoded: EncodedBatch, text: str) -> list[tuple[int, int]]:
+        """Control tokens that a text spells out, with their place: not an ``<unk>`` that stands for something else.
+
+        The place is that of the token's own first character; the span of a token with ``lstrip`` starts before it.
+        """
+        found = []
+        for at in np.flatnonzero(self.is_control[encoded.ids]).tolist():
+            start, token = int(encoded.starts[at]), int(encoded.ids[at])
+            covered = text[start : int(encoded.ends[at])]
+            if self._spells(covered.strip(), token):
+                found.append((start + len(covered) - len(covered.lstrip()), token))
+        return found
+
+    def _spells(self, covered: str, token: int) -> bool:
+        content = self._texts[token].strip()
+        if covered == content or token not in self._normalized:
+            return covered == content
+        normalizer = self._tokenizer.backend.normalizer
+        return normalizer is not None and normalizer.normalize_str(covered) == normalizer.normalize_str(content)
 
     def encode(self, text: str, layout: Layout, positions: Sequence[int]) -> tuple[tokenizers.Tokenizer, str]:
         """A tokenizer and a spelling of one row in which only the template writes control tokens.
@@ -124,13 +136,10 @@ class ControlTokens:
         encoded = encode_texts(self._tokenizer, ["".join(texts) for _, texts in runs])
         expected = []
         for row, (first, texts) in enumerate(runs):
-            tokens = encoded.row(row)
             starts = np.cumsum([0, *map(len, texts)])
-            for at in np.flatnonzero(self.is_control[tokens.ids]).tolist():
-                piece = int(np.searchsorted(starts, tokens.starts[at], side="right")) - 1
-                piece = min(piece, len(texts) - 1)
-                offset = int(tokens.starts[at] - starts[piece])
-                expected.append(Expected(first + piece, offset, int(tokens.ids[at])))
+            for start, token in self._written(encoded.row(row), "".join(texts)):
+                piece = int(np.searchsorted(starts, start, side="right")) - 1
+                expected.append(Expected(first + piece, int(start - starts[piece]), token))
         return expected
 
     def own_texts(self, layout: Layout) -> list[str | None]:
@@ -190,19 +199,3 @@ def _respelled(spec: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any]:
         model["unk_token"] = renamed[model["unk_token"]]
     added = [{**token, "content": renamed.get(token["content"], token["content"])} for token in spec["added_tokens"]]
     return {**spec, "model": model, "added_tokens": added, "post_processor": None}
-
-
-def _differing_rows(
-    rows: npt.NDArray[np.int64],
-    starts: npt.NDArray[np.int32],
-    ids: npt.NDArray[np.int32],
-    wanted: npt.NDArray[np.int64],
-) -> list[int]:
-    """Rows in which the found (start, id) pairs aren't the wanted ones."""
-    found_keys = (rows << 32) | starts
-    wanted_keys = (wanted[:, 0] << 32) | wanted[:, 1]
-    if np.array_equal(found_keys, wanted_keys) and np.array_equal(ids, wanted[:, 2]):
-        return []  # the usual case: both are in order of row and position
-    found = dict(zip(found_keys.tolist(), ids.tolist(), strict=True))
-    expected = dict(zip(wanted_keys.tolist(), wanted[:, 2].tolist(), strict=True))
-    return [key >> 32 for key in found.keys() | expected.keys() if found.get(key) != expected.get(key)]

@@ -64,7 +64,7 @@ def load_tokenizer(source: str) -> Tokenizer:
     Raises:
         TokenizerError: It isn't there, can't be parsed, or asks for something that would corrupt shards silently.
     """
-    path = _locate(source)
+    path = locate_tokenizer(source)
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise TokenizerError(f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB")
@@ -85,7 +85,12 @@ def load_tokenizer(source: str) -> Tokenizer:
     return Tokenizer(source, backend, named, added, hashlib.sha256(raw).hexdigest(), path.parent)
 
 
-def _locate(source: str) -> Path:
+def locate_tokenizer(source: str) -> Path:
+    """The ``tokenizer.json`` that a source names.
+
+    Raises:
+        TokenizerError: There is none.
+    """
     if source == DEFAULT_TOKENIZER and not Path(source).exists():
         return Path(str(files("ifttool.tokenizer"))) / "default" / "tokenizer.json"
     path = Path(source)

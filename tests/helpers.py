@@ -1,0 +1,116 @@
+"""What several test modules share: a conversation small enough to check by hand, and readers of outputs."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from tokenizers import Tokenizer
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLES = ROOT / "samples"
+TINY = {
+    "id": "tiny",
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "What is 2 + 2?"},
+        {"role": "assistant", "content": "4"},
+        {"role": "user", "content": "Sure?"},
+        {"role": "assistant", "content": "Yes."},
+    ],
+}
+"""Two assistant turns; ChatML renders both the same as history and as a final turn."""
+
+
+def jsonl(*rows: Any) -> bytes:
+    """Rows as JSON lines."""
+    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+
+
+def chat(*contents: str, **extra: Any) -> dict[str, Any]:
+    """A conversation whose user and assistant take turns."""
+    roles = ("user", "assistant")
+    messages = [{"role": roles[index % 2], "content": content} for index, content in enumerate(contents)]
+    return {"messages": messages, **extra}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+RunCli = Callable[..., Result]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment of a subprocess that imports this checkout."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **extra}
+
+
+def command(*arguments: object) -> list[str]:
+    """``ifttool`` as a subprocess."""
+    return [sys.executable, "-P", "-m", "ifttool", *map(str, arguments)]
+
+
+def run_python(code: str, *, cwd: Path) -> str:
+    """Run a program in a fresh interpreter; gives its output."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=cwd, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def read_shards(folder: Path) -> list[dict[str, Any]]:
+    """All samples of an output folder, in order."""
+    return [row for path in sorted((folder / "data").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def read_provenance(folder: Path) -> list[dict[str, Any]]:
+    """The sidecar rows of an output folder, in order."""
+    paths = sorted((folder / "provenance").glob("*.parquet"))
+    return [row for path in paths for row in pq.read_table(path).to_pylist()]
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an output folder."""
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_bytes())
+    return manifest
+
+
+def content_digests(folder: Path) -> list[str]:
+    """Digests of ids, masks and row lengths, shard by shard."""
+    return [shard["content_sha256"] for shard in read_manifest(folder)["shards"]]
+
+
+def default_tokenizer() -> Tokenizer:
+    """The tokenizer in the package."""
+    return Tokenizer.from_file(str(ROOT / "ifttool" / "tokenizer" / "default" / "tokenizer.json"))
+
+
+def text_of(ids: Sequence[int]) -> str:
+    """Ids of the default tokenizer as text."""
+    text: str = default_tokenizer().decode(list(ids), skip_special_tokens=False)
+    return text
+
+
+def trained_texts(row: dict[str, Any]) -> list[str]:
+    """Text of each run of trained tokens of a sample."""
+    runs: list[list[int]] = []
+    previous = 0
+    for token, bears_loss in zip(row["input_ids"], row["loss_mask"], strict=True):
+        if bears_loss and not previous:
+            runs.append([])
+        if bears_loss:
+            runs[-1].append(token)
+        previous = bears_loss
+    return [text_of(run) for run in runs]

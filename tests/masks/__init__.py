@@ -1,0 +1,1 @@
+"""Whether exactly the right tokens bear loss."""
