@@ -37,8 +37,9 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 parity: $(VENV)/.parity ## Compare with transformers, TRL and other readers (a large download)
 	$(BIN)/python -m pytest -m parity $(PYTEST_ARGS)
 
-docs: $(VENV)/.installed ## Write docs/commands.md anew
+docs: $(VENV)/.dev ## Write docs/commands.md and the outputs in README.md anew
 	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python tests/test_readme.py
 
 clean: ## Remove .venv and what the targets wrote
 	rm -rf $(VENV) $(DEMO_OUT) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 """ifttool: chat conversations → training shards with loss masks that are right on every chat template."""
 
-from typing import TYPE_CHECKING, Any
-
+# Type checkers take it for true. Importing typing for it would be nine tenths of the time that this package takes.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ifttool.api import mask, render, stats, tokenize, unroll, unroll_shards
 
@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "mask", "render", "stats", "tokenize", "unroll", "unroll_shards"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Public functions load on first use (PEP 562): `import ifttool` and `ifttool --help` stay fast without them. No
     # module of the package may have the name of one, since importing it would replace the function.
     if name not in __all__:

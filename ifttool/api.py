@@ -55,6 +55,7 @@ class WriteOptions(TypedDict, total=False):
     max_rejects: int | str
     stdin: BinaryIO | None
     on_progress: OnProgress | None
+    workers: int | None
 
 
 class ShardOptions(TemplateOptions, WriteOptions, total=False):
@@ -62,7 +63,24 @@ class ShardOptions(TemplateOptions, WriteOptions, total=False):
 
     max_length: int | None
     overflow: str
+    content_specials: str
     allow_text_markers: bool
+    backend: str
+
+
+class MaskOptions(ShardOptions, total=False):
+    """What bears loss; see :class:`ifttool.recipe.Recipe`. ``turn_tokens`` is a pair here, not ``MIN:MAX``."""
+
+    train_on: str
+    train_reasoning: bool
+    train_tool_calls: bool
+    train_end_of_turn: bool
+    turn_tokens: tuple[int | None, int | None]
+    append_eos: bool
+    spans: str
+    on_mismatch: str
+    unroll: str
+    boundary: str
 
 
 class Rows(Iterator[dict[str, Any]]):
@@ -168,19 +186,14 @@ def tokenize(
 
 
 def mask(
-    inputs: Inputs,
-    output: str | os.PathLike[str],
-    *,
-    train_on: str = "assistant-turns",
-    spans: str = "auto",
-    **options: Unpack[ShardOptions],
+    inputs: Inputs, output: str | os.PathLike[str], **options: Unpack[MaskOptions]
 ) -> "RunSummary":
     """Conversations → shards of ``input_ids`` with loss masks. The main job, in one pass.
 
     Returns:
         As :func:`unroll_shards`; it also raises the same.
     """
-    return _write(inputs, output, options, train_on=train_on, spans=spans)
+    return _write(inputs, output, options)
 
 
 def stats(
@@ -262,6 +275,7 @@ def _write(
         tolerance=Tolerance.parse(str(options.get("max_rejects", 0))),
         stdin=options.get("stdin"),
         on_progress=options.get("on_progress"),
+        workers=options.get("workers"),
     )
 
 

@@ -39,9 +39,18 @@ def document() -> str:
         "",
         "Set `IFTTOOL_DEBUG=1` for the traceback of an internal error.",
     ]
-    for name, command in group.commands.items():
-        lines += ["", f"## ifttool {name}", "", *_command(command)]
+    for name, command in _commands(group, "ifttool"):
+        lines += ["", f"## {name}", "", *_command(command)]
     return "\n".join(lines) + "\n"
+
+
+def _commands(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """All commands under their full names, also those of groups."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{prefix} {name}")
+        else:
+            yield f"{prefix} {name}", command
 
 
 def _command(command: Any) -> Iterator[str]:

@@ -34,7 +34,8 @@ def _marked(tokenizer: Tokenizer, ids: list[int], mask: list[int]) -> Iterator[s
         part = tokenizer.decode([token for token, _ in group], skip_special_tokens=False)
         text += part
         marks += "".join("\n" if char == "\n" else ("^" if trained else " ") * _width(char) for char in part)
-    for line, under in zip(text.split("\n"), marks.split("\n"), strict=True):
+    lines = zip(text.removesuffix("\n").split("\n"), marks.removesuffix("\n").split("\n"), strict=True)
+    for line, under in lines:
         yield line
         if under.strip():
             yield under.rstrip()

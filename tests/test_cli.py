@@ -112,7 +112,7 @@ def test_internal_errors_show_no_data(
     def fail(*_arguments: Any, **_options: Any) -> None:
         raise ZeroDivisionError("\x1b[2Joops")
 
-    monkeypatch.setattr("ifttool.pipeline.process_split", fail)
+    monkeypatch.setattr("ifttool.engine.process_split", fail)
     monkeypatch.delenv("IFTTOOL_DEBUG", raising=False)
     done = cli("mask", tiny, "-o", tmp_path / "out")
     assert done.code == 3

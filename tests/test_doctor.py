@@ -23,6 +23,7 @@ from ifttool.records import Conversation
 from ifttool.template.layout import Analysis
 from ifttool.template.sources import builtin_names, load_template
 from ifttool.template.turns import Verdict
+from ifttool.tokenizer.load import load_tokenizer
 
 SPECIAL_TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 
@@ -115,7 +116,8 @@ FAULTS: dict[str, tuple[list[tuple[str, str]], dict[str, str]]] = {
         {"generation-tags": "info"},
     ),
     "tags around the header": (
-        [("{%- generation %}", ""), (SYSTEM, ""), (ASSISTANT_START, ASSISTANT_START + "{%- generation %}" + SYSTEM),
+        [("{%- generation %}", ""), (SYSTEM, ""),
+         (ASSISTANT_START, ASSISTANT_START + "{%- generation %}" + SYSTEM),
          ("{%- else %}", "{%- else %}" + SYSTEM)],
         {"generation-tags": "warn"},
     ),
@@ -185,7 +187,7 @@ FAULTS: dict[str, tuple[list[tuple[str, str]], dict[str, str]]] = {
     ),
     "only parts": (
         [("{{- m.content or '' }}",
-          "{%- if m.content is not string %}{%- for p in m.content or [] %}{{- p.text }}{%- endfor %}{%- endif %}")],
+          "{%- for part in m.content or [] if m.content is not string %}{{- part.text }}{%- endfor %}")],
         {"dropped-parts": "fail"},
     ),
     "system prompt dropped": (
@@ -254,7 +256,8 @@ FAULTS: dict[str, tuple[list[tuple[str, str]], dict[str, str]]] = {
         {"roles": "warn"},
     ),
     "roles must alternate": (
-        [(OPENING, OPENING + "{%- if not loop.first and m.role == loop.previtem.role %}" + RAISE + "{%- endif %}")],
+        [(OPENING, OPENING + "{%- if loop.previtem is defined and m.role == loop.previtem.role %}"
+          + RAISE + "{%- endif %}")],
         {"roles": "info"},
     ),
     "the day": (
@@ -268,7 +271,8 @@ FAULTS: dict[str, tuple[list[tuple[str, str]], dict[str, str]]] = {
     "double bos": ([("{{- bos_token }}", "{{- bos_token + bos_token }}")], {"bos": "fail"}),
     "no bos": ([("{{- bos_token }}", "")], {"bos": "info"}),
     "bos every round": (
-        [("{{- bos_token }}", ""), (OPENING, OPENING + "{%- if m.role != 'assistant' %}{{- bos_token }}{%- endif %}")],
+        [("{{- bos_token }}", ""),
+         (OPENING, OPENING + "{%- if m.role != 'assistant' %}{{- bos_token }}{%- endif %}")],
         {"bos": "info"},
     ),
 }  # fmt: skip
@@ -292,18 +296,19 @@ def fault(name: str) -> Diagnosis:
     [
         (
             "prompt opens reasoning", "prompt-opens-reasoning",
-            "the generation prompt ends in '<think>\\n', and the recorded turn doesn't have that: the model would be "
-            "trained to answer without the opening it is given at inference",
+            "the generation prompt ends in '<think>\\n', and the recorded turn doesn't have that: the model "
+            "would be trained to answer without the opening it is given at inference",
         ),
         (
             "prompt with other white space", "prompt-white-space",
             "but for white space the generation prompt would be what precedes the turn: it ends in "
-            "'<|im_end|>\\n<|im_start|>assistant\\n\\n', the turn opens with '<|im_end|>\\n<|im_start|>assistant\\n'",
+            "'<|im_end|>\\n<|im_start|>assistant\\n\\n', the turn opens with "
+            "'<|im_end|>\\n<|im_start|>assistant\\n'",
         ),
         (
             "prompt with another header", "prompt-header",
-            "the generation prompt ends in '<|im_end|>\\n<|im_start|>model\\n', but the recorded turn is opened with "
-            "'<|im_end|>\\n<|im_start|>assistant\\n'",
+            "the generation prompt ends in '<|im_end|>\\n<|im_start|>model\\n', but the recorded turn is opened "
+            "with '<|im_end|>\\n<|im_start|>assistant\\n'",
         ),
         (
             "system prompt moved by the turn", "prompt-context",
@@ -328,7 +333,8 @@ def fault(name: str) -> Diagnosis:
          "the last turn ends in '</s>', earlier turns in nothing that is trained"),
         (
             "tools move", "history-context",
-            "what stands before the turn changes once more messages follow: the list of tools is no longer written",
+            "what stands before the turn changes once more messages follow: "
+            "the list of tools is no longer written",
         ),
         (
             "only parts", "dropped-parts",
@@ -336,11 +342,13 @@ def fault(name: str) -> Diagnosis:
         ),
         (
             "no generation prompt", "generation-prompt",
-            "the template ignores add_generation_prompt, so that '<|im_start|>assistant\\n' is trained in every turn",
+            "the template ignores add_generation_prompt, so that '<|im_start|>assistant\\n' "
+            "is trained in every turn",
         ),
         (
             "tags around the header", "generation-tags",
-            "{% generation %} tags begin inside the generation prompt: '<|im_start|>assistant\\n' would be trained",
+            "{% generation %} tags begin inside the generation prompt: "
+            "'<|im_start|>assistant\\n' would be trained",
         ),
         ("tags without the end", "generation-tags", "{% generation %} tags end early: '<|im_end|>' isn't in them"),
         ("null content printed", "null-content",
@@ -477,19 +485,39 @@ def statuses(report: dict[str, Any], prefix: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "adds_bos", "expected", "code"),
+    ("tokens", "adds_bos", "expected"),
     [
-        (MARKERS, False, {"tokenizer-bos": "ok", "tokenizer-markers": "ok"}, 0),
-        (MARKERS, True, {"tokenizer-bos": "info", "tokenizer-markers": "ok"}, 0),
-        (MARKERS[:2], False, {"tokenizer-bos": "ok", "tokenizer-markers": "warn"}, 0),
-        (["<|im_start|>", "<think>", "</think>"], False, {"tokenizer-bos": "ok", "tokenizer-markers": "fail"}, 1),
+        (MARKERS, False, {"tokenizer-bos": "ok", "tokenizer-markers": "ok"}),
+        (MARKERS, True, {"tokenizer-bos": "info", "tokenizer-markers": "ok"}),
+        (MARKERS[:2], False, {"tokenizer-bos": "ok", "tokenizer-markers": "warn"}),
+        (["<|im_start|>", "<think>", "</think>"], False, {"tokenizer-bos": "ok", "tokenizer-markers": "fail"}),
     ],
 )
-def test_a_tokenizer_folder_is_checked_with_its_own_template(
-    tmp_path: Path, cli: RunCli, tokens: list[str], adds_bos: bool, expected: dict[str, str], code: int
+def test_a_template_is_checked_with_its_tokenizer(
+    tmp_path: Path, tokens: list[str], adds_bos: bool, expected: dict[str, str]
 ) -> None:
-    folder = write_tokenizer(tmp_path / "model", tokens=tokens, adds_bos=adds_bos)
-    assert statuses(doctor_json(cli, folder, code=code), "tokenizer") == expected
+    tokenizer = load_tokenizer(str(write_tokenizer(tmp_path / "model", tokens=tokens, adds_bos=adds_bos)))
+    diagnosis = diagnose(recipe_of(CLEAN), special_tokens=tokenizer.special_tokens, tokenizer=tokenizer)
+    found = {result.name: result.status for result in diagnosis.results if result.name.startswith("tokenizer")}
+    assert found == expected
+    assert diagnosis.has_failed == ("fail" in expected.values())
+
+
+def test_a_tokenizer_folder_brings_its_own_template_and_tokenizer(tmp_path: Path, cli: RunCli) -> None:
+    folder = write_tokenizer(tmp_path / "model", tokens=MARKERS, adds_bos=False)
+    report = doctor_json(cli, folder, code=0)
+    assert report["template"] == "tokenizer:model"
+    assert statuses(report, "tokenizer") == {"tokenizer-bos": "ok", "tokenizer-markers": "ok"}
+
+
+def test_a_folder_without_tokenizer_json_still_names_its_special_tokens(tmp_path: Path, cli: RunCli) -> None:
+    folder = write_tokenizer(tmp_path / "model", tokens=[], adds_bos=False)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text('{"bos_token": "<first>"}')
+    report = doctor_json(cli, folder, code=0)
+    assert statuses(report, "tokenizer") == {}
+    bos = next(check for check in report["checks"] if check["name"] == "bos")
+    assert bos["finding"] == "the template begins with <first>, once"
 
 
 def test_a_tokenizer_that_adds_what_the_template_lacks_is_a_warning(tmp_path: Path, cli: RunCli) -> None:

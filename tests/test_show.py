@@ -50,8 +50,14 @@ def raw(row: dict[str, Any], line: int = 1) -> RawRow:
     return RawRow(Place("a.jsonl", line, 0, len(data)), data)
 
 
+_EXPLAINERS: dict[str, RowExplainer] = {}
+
+
 def items(row: dict[str, Any], options: Recipe) -> list[Explanation | Refusal]:
-    return list(RowExplainer(options).explain(raw(row), Choice()))
+    key = json.dumps(options.as_json())
+    if key not in _EXPLAINERS:
+        _EXPLAINERS[key] = RowExplainer(options)
+    return list(_EXPLAINERS[key].explain(raw(row), Choice()))
 
 
 def sample(row: dict[str, Any], options: Recipe) -> Explanation:
@@ -88,17 +94,18 @@ def invoke(*args: object) -> tuple[int, str]:
 
 def test_picture_and_table_of_a_small_conversation() -> None:
     assert item_text(sample(chat("Hi", "Yo.", id="x"), recipe()), PLAIN) == (
-        "a.jsonl:1: id x, 16 tokens, 4 trained (25.0%), verdict exact\n"
+        "a.jsonl:1: id x, 19 tokens, 4 trained (21.1%), verdict exact\n"
         "| <|im_start|>user↵\n"
         "| Hi<|im_end|>↵\n"
         "| <|im_start|>assistant↵\n"
         "| «Yo.<|im_end|>»↵\n"
         "\n"
         "chars  tokens  message      kind         trained  why                                      text\n"
-        ' 0-12       1  -            scaffold     no       prompt: template text before message 0   "<|im_start|>"\n'
+        " 0-12       1  -            scaffold     no       prompt: template text before message 0   "
+        '"<|im_start|>"\n'
         '12-16       2  0 user       header       no       prompt: message 0 (user)                 "user"\n'
         '16-17       1  -            scaffold     no       prompt: template text in message 0       "↵"\n'
-        '17-19       1  0 user       content      no       prompt: message 0 (user)                 "Hi"\n'
+        '17-19       2  0 user       content      no       prompt: message 0 (user)                 "Hi"\n'
         "19-42       3  -            scaffold     no       generation prompt of turn 1 (assistant)  "
         '"<|im_end|>↵<|im_start|>"\n'
         '42-51       4  1 assistant  header       no       generation prompt of turn 1 (assistant)  "assistant"\n'
@@ -114,8 +121,8 @@ def test_ids_are_listed_on_demand() -> None:
     table = item_text(found, PLAIN, spans=False, ids=True).split("\n\n")[1].splitlines()
     assert table[0].split() == ["token", "id", "chars", "trained", "text"]
     assert len(table) == 1 + len(found.tokens)
-    assert table[-2].split() == ["14", str(found.tokens[14].id), "55-65", "yes", '"<|im_end|>"']
-    assert table[-1].split() == ["15", str(found.tokens[15].id), "65-66", "no", '"↵"']
+    assert table[-2].split() == ["17", str(found.tokens[17].id), "55-65", "yes", '"<|im_end|>"']
+    assert table[-1].split() == ["18", str(found.tokens[18].id), "65-66", "no", '"↵"']
 
 
 def test_colour_paints_each_line_and_needs_no_marks() -> None:
@@ -151,9 +158,7 @@ def test_data_can_neither_drive_the_terminal_nor_forge_marks(style: Style) -> No
     assert all(char in " -~" or " " <= char <= "~" or char == "\n" or style != ASCII for char in unpainted)
     assert not [line for line in unpainted.splitlines() if line.startswith("b.jsonl")]
     shown = escaped(HOSTILE, PLAIN)
-    assert shown == (
-        r"\x1b]0;pwned\x07\x1b[2J\x9b31m\x0d\x08\u202e\u200b\x00\x7f\«fake\» \↵ " + "\\\\"
-    )
+    assert shown == (r"\x1b]0;pwned\x07\x1b[2J\x9b31m\x0d\x08\u202e\u200b\x00\x7f\«fake\» \↵ " + "\\\\")
     if style == PLAIN:
         assert f"id {shown}," in text
         assert text.count("«") - text.count("\\«") == 1
@@ -216,7 +221,7 @@ RECIPES: list[dict[str, Any]] = [
     {"template": "qwen3", "train_reasoning": False, "train_end_of_turn": False},
     {"template": "qwen3", "on_mismatch": "mask"},
     {"max_length": 40, "overflow": "truncate"},
-    {"turn_tokens": (4, 9)},
+    {"turn_tokens": (5, 60)},
     {"content_specials": "allow"},
 ]
 
@@ -328,21 +333,13 @@ def test_every_token_trained_but_the_first() -> None:
     assert f'token 0 (0-12, "<|im_start|>") masked: {FIRST_TOKEN}\n' in item_text(found, PLAIN)
 
 
-STRADDLING = "{%- for m in messages -%}{{ m.role }}: {{ m.content }}</s>{%- endfor -%}" \
-    "{%- if add_generation_prompt -%}assistant:{%- endif -%}"  # fmt: skip
-
-
-def straddling_recipe() -> Recipe:
-    template = "{%- for m in messages -%}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>' }}{%- endfor -%}{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"  # noqa: E501
-    return replace(recipe(), template=template, template_name="tight")
-
-
 def test_a_token_across_the_start_of_a_completion_is_named() -> None:
-    found = sample(chat("a", "\n\nb"), straddling_recipe())
+    found = sample(chat("a", "\n\nb"), recipe())
     strays = [(found.text[t.start : t.stop], t.trained, t.reason) for t in found.tokens if t.stray]
-    if strays:
-        assert strays == [(strays[0][0], False, STRADDLES)]
-        assert found.findings == ("IFT505",)
+    assert strays == [("\n\n", False, STRADDLES)]
+    assert found.findings == ("IFT505",)
+    split = sample(chat("a", "\n\nb"), recipe(boundary="split"))
+    assert ([t for t in split.tokens if t.stray], split.findings) == ([], ())
 
 
 def test_a_truncated_sample_shows_what_is_kept() -> None:
@@ -409,7 +406,9 @@ def test_an_unrolled_row_is_picked_whole_or_by_sample(conversations: Path) -> No
 
     def found(name: str) -> list[str | None]:
         choice = Choice(ids=frozenset({name}))
-        return [i.origin.id for i in explained([str(conversations)], setting, choice) if isinstance(i, Explanation)]
+        return [
+            i.origin.id for i in explained([str(conversations)], setting, choice) if isinstance(i, Explanation)
+        ]
 
     assert found("long") == ["long#1", "long#3"]
     assert found("long#3") == ["long#3"]
@@ -448,6 +447,18 @@ def test_colour_is_for_terminals_or_on_demand(conversations: Path, monkeypatch: 
     assert "\x1b" not in invoke(conversations, "--color", "never")[1]
 
 
+def test_training_options_reach_the_recipe(conversations: Path) -> None:
+    common = (conversations, "--row", "3", "--no-table", "-t", "qwen3")
+    unrolled = invoke(*common, "--unroll", "auto", "--on-mismatch", "drop")[1]
+    assert [line for line in unrolled.splitlines() if not line.startswith("|")] == [
+        f"{conversations}:3: id long#1, 23 tokens, 9 trained (39.1%), verdict exact",
+        "",
+        f"{conversations}:3: id long#3, 45 tokens, 9 trained (20.0%), verdict exact",
+    ]
+    bare = ("--no-train-reasoning", "--no-train-end-of-turn", "--turn-tokens", ":3")
+    assert re.findall("«.*?»", invoke(*common, *bare)[1]) == ["«Two.»"]
+
+
 def test_samples_stand_apart_and_the_table_can_be_left_out(conversations: Path) -> None:
     _, output = invoke(conversations, "--no-table", "--limit", "2")
     assert output.count("\n\n") == 1
@@ -459,7 +470,10 @@ def test_samples_stand_apart_and_the_table_can_be_left_out(conversations: Path) 
 
 def write_shards(source: Path, target: Path, **options: Any) -> None:
     run_shards(
-        recipe(**options), [str(source)], Target.of(target, file_format="parquet"), tolerance=Tolerance.parse("100%")
+        recipe(**options),
+        [str(source)],
+        Target.of(target, file_format="parquet"),
+        tolerance=Tolerance.parse("100%"),
     )
 
 
@@ -545,7 +559,7 @@ def test_tokens_that_change_sides_come_with_both_reasons() -> None:
         ),
     ]
     assert difference_text(difference, PLAIN).splitlines()[2:5] == [
-        '  trained → masked: 1 token, chars 47-48: "b"',
+        '  trained → masked: 1 token, chars 51-52: "b"',
         "    before: completion of turn 1 (assistant)",
         "    after:  masked: not the final turn",
     ]
@@ -594,7 +608,8 @@ def test_the_same_text_in_other_tokens() -> None:
 
 
 def test_samples_of_one_side_only(conversations: Path) -> None:
-    found = list(differences([str(conversations)], (recipe(), recipe(unroll="always")), Choice(ids=frozenset({"long"}))))
+    choice = Choice(ids=frozenset({"long"}))
+    found = list(differences([str(conversations)], (recipe(), recipe(unroll="always")), choice))
     assert [(d.kind, d.before is None, d.after is None) for d in found] == [
         ("one-sided", False, True),
         ("one-sided", True, False),

@@ -69,12 +69,15 @@ def unroll(
     template_kwargs: opt.TemplateKwargs = None,
     date: opt.Date = None,
     spans: opt.Spans = "auto",
+    content_specials: opt.ContentSpecials = "text",
     max_length: opt.MaxLength = None,
     overflow: opt.Overflow = "drop",
     allow_text_markers: opt.AllowTextMarkers = False,
     input_format: opt.InputFormat = "auto",
     tool_arguments: opt.UnrollToolArguments = None,
     format: opt.Format = "parquet",  # noqa: A002 - the option's name
+    backend: opt.Backend = "auto",
+    workers: opt.Workers = None,
     force: opt.Force = False,
     max_rejects: opt.MaxRejects = "0",
     rejects: opt.Rejects = None,
@@ -96,7 +99,10 @@ def unroll(
         "max_length": max_length,
         "overflow": overflow,
         "allow_text_markers": allow_text_markers,
+        "content_specials": content_specials,
         "format": format,
+        "backend": backend,
+        "workers": workers,
     }
     if is_stream(output):
         _refuse_options({**of_shards, "json": json}, what="shards", hint="give -o a folder or a .parquet file")
@@ -129,6 +135,7 @@ def tokenize(
     template: opt.TemplateOption = None,
     tokenizer: opt.TokenizerOption = "default",
     no_loss: opt.NoLoss = False,
+    content_specials: opt.ContentSpecials = "text",
     template_name: opt.TemplateName = None,
     template_kwargs: opt.TemplateKwargs = None,
     date: opt.Date = None,
@@ -139,6 +146,8 @@ def tokenize(
     tool_arguments: opt.ToolArguments = "object",
     format: opt.Format = "parquet",  # noqa: A002 - the option's name
     force: opt.Force = False,
+    backend: opt.Backend = "auto",
+    workers: opt.Workers = None,
     max_rejects: opt.MaxRejects = "0",
     quiet: opt.Quiet = False,
     json: opt.Json = False,
@@ -160,6 +169,9 @@ def tokenize(
         "tool_arguments": tool_arguments,
         "format": format,
         "force": force,
+        "content_specials": content_specials,
+        "backend": backend,
+        "workers": workers,
     }
     return _write_shards(
         api.tokenize, inputs, output, options, max_rejects=max_rejects, quiet=quiet, json=json
@@ -172,6 +184,15 @@ def mask(
     template: opt.TemplateOption = None,
     tokenizer: opt.TokenizerOption = "default",
     train_on: opt.TrainOn = "assistant-turns",
+    unroll: opt.Unroll = "never",
+    on_mismatch: opt.OnMismatch = "warn",
+    train_reasoning: opt.TrainReasoning = True,
+    train_tool_calls: opt.TrainToolCalls = True,
+    train_end_of_turn: opt.TrainEndOfTurn = True,
+    turn_tokens: opt.TurnTokens = None,
+    append_eos: opt.AppendEos = False,
+    content_specials: opt.ContentSpecials = "text",
+    boundary: opt.Boundary = "whole",
     template_name: opt.TemplateName = None,
     template_kwargs: opt.TemplateKwargs = None,
     date: opt.Date = None,
@@ -183,6 +204,8 @@ def mask(
     tool_arguments: opt.ToolArguments = "object",
     format: opt.Format = "parquet",  # noqa: A002 - the option's name
     force: opt.Force = False,
+    backend: opt.Backend = "auto",
+    workers: opt.Workers = None,
     max_rejects: opt.MaxRejects = "0",
     quiet: opt.Quiet = False,
     json: opt.Json = False,
@@ -194,6 +217,15 @@ def mask(
         "template": template,
         "tokenizer": tokenizer,
         "train_on": train_on,
+        "unroll": unroll,
+        "on_mismatch": on_mismatch,
+        "train_reasoning": train_reasoning,
+        "train_tool_calls": train_tool_calls,
+        "train_end_of_turn": train_end_of_turn,
+        "turn_tokens": _turn_tokens(turn_tokens),
+        "append_eos": append_eos,
+        "content_specials": content_specials,
+        "boundary": boundary,
         "template_name": template_name,
         "template_kwargs": _kwargs(template_kwargs),
         "date": date,
@@ -205,6 +237,8 @@ def mask(
         "tool_arguments": tool_arguments,
         "format": format,
         "force": force,
+        "backend": backend,
+        "workers": workers,
     }
     return _write_shards(api.mask, inputs, output, options, max_rejects=max_rejects, quiet=quiet, json=json)
 
@@ -213,6 +247,12 @@ def _kwargs(text: str | None) -> Mapping[str, Any]:
     from ifttool.recipe import parse_kwargs
 
     return parse_kwargs(text) if text is not None else {}
+
+
+def _turn_tokens(text: str | None) -> tuple[int | None, int | None]:
+    from ifttool.recipe import parse_turn_tokens
+
+    return parse_turn_tokens(text) if text is not None else (None, None)
 
 
 def _refuse_options(options: Mapping[str, object], *, what: str, hint: str) -> None:

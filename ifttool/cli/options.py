@@ -70,7 +70,7 @@ UnrollToolArguments = Annotated[
     ),
 ]
 TrainOn = Annotated[
-    str, typer.Option("--train-on", metavar="WHAT", help="assistant-turns, final-turn or all-tokens.")
+    str, typer.Option("--train-on", metavar="WHAT", help="assistant-turns, final-turn, last-N-turns, all-tokens, or roles such as user,assistant.")
 ]
 UnrollTrainOn = Annotated[
     str,
@@ -87,11 +87,69 @@ Spans = Annotated[
         "auto takes the tags if there are any.",
     ),
 ]
+TrainReasoning = Annotated[
+    bool,
+    typer.Option("--train-reasoning/--no-train-reasoning", help="Whether reasoning in trained turns bears loss."),
+]
+TrainToolCalls = Annotated[
+    bool,
+    typer.Option("--train-tool-calls/--no-train-tool-calls", help="Whether tool calls in trained turns bear loss."),
+]
+TrainEndOfTurn = Annotated[
+    bool,
+    typer.Option("--train-end-of-turn/--no-train-end-of-turn", help="Whether the end-of-turn token bears loss."),
+]
+TurnTokens = Annotated[
+    str | None,
+    typer.Option("--turn-tokens", metavar="MIN:MAX", help="Mask turns whose completion is shorter or longer."),
+]
+AppendEos = Annotated[
+    bool, typer.Option("--append-eos", help="Add the EOS token where a sample's last turn ends in nothing.")
+]
+OnMismatch = Annotated[
+    str,
+    typer.Option(
+        "--on-mismatch",
+        metavar="WHAT",
+        help="Turns that inference wouldn't see just so (see the verdicts): warn, unroll, mask, drop or error.",
+    ),
+]
+Unroll = Annotated[
+    str,
+    typer.Option(
+        "--unroll",
+        metavar="WHEN",
+        help="One sample for each trained turn: never, always, or auto where the template rewrites history.",
+    ),
+]
+ContentSpecials = Annotated[
+    str,
+    typer.Option(
+        "--content-specials",
+        metavar="WHAT",
+        help="Control tokens typed into the data: text (stay plain text), allow, error or drop.",
+    ),
+]
+Boundary = Annotated[
+    str,
+    typer.Option(
+        "--boundary",
+        metavar="HOW",
+        help="A token that straddles the start of a turn: whole keeps it, split encodes the turn on its own.",
+    ),
+]
+Backend = Annotated[
+    str, typer.Option("--backend", metavar="NAME", help="auto, tokenizers or fastokens; the ids are the same.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", min=1, help="Processes; the bytes are the same. [default: all cores]"),
+]
 MaxLength = Annotated[
     int | None, typer.Option("--max-length", metavar="N", help="Longest sample, in tokens. [default: no limit]")
 ]
 Overflow = Annotated[
-    str, typer.Option("--overflow", metavar="WHAT", help="Samples over --max-length: drop (and count) or error.")
+    str, typer.Option("--overflow", metavar="WHAT", help="Samples over --max-length: drop (and count), truncate or error.")
 ]
 AllowTextMarkers = Annotated[
     bool,

@@ -68,10 +68,10 @@ def write_rows(
             for row in rows:
                 out.write(encode(row) + b"\n")
             rows.tally.check()
-            committed = tolerance.allows(rows.tally.total)
-            if not committed:
+            if not tolerance.allows(rows.tally.total):
                 raise _TooManyRejectsError
     reporter.close()
+    committed = tolerance.allows(rows.tally.total)
     if not quiet:
         summarize(rows.tally, wrote=output if committed and output != "-" else None)
     if committed:

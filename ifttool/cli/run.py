@@ -15,8 +15,11 @@ from ifttool.errors import IfttoolError
 DONE, DATA, USAGE, FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived: unwind like an interrupt, so that temporary files go away."""
+class _Terminated(SystemExit):
+    """SIGTERM arrived: unwind like an interrupt, so that temporary files go away.
+
+    A SystemExit, since that is what code around Rust panics lets through.
+    """
 
 
 def _on_sigterm(_signal: int, _frame: object) -> NoReturn:

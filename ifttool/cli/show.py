@@ -65,7 +65,6 @@ def show(
     inputs: opt.Inputs = None,
     template: opt.TemplateOption = None,
     tokenizer: Tokenizer = None,
-    train_on: opt.TrainOn = "assistant-turns",
     row: Row = None,
     id: Id = None,  # noqa: A002 - the option's name
     verdict: Verdict = None,
@@ -74,6 +73,16 @@ def show(
     table: Table = True,
     ids: Ids = False,
     against: Against = None,
+    train_on: opt.TrainOn = "assistant-turns",
+    unroll: opt.Unroll = "never",
+    on_mismatch: opt.OnMismatch = "warn",
+    train_reasoning: opt.TrainReasoning = True,
+    train_tool_calls: opt.TrainToolCalls = True,
+    train_end_of_turn: opt.TrainEndOfTurn = True,
+    turn_tokens: opt.TurnTokens = None,
+    append_eos: opt.AppendEos = False,
+    content_specials: opt.ContentSpecials = "text",
+    boundary: opt.Boundary = "whole",
     template_name: opt.TemplateName = None,
     template_kwargs: opt.TemplateKwargs = None,
     date: opt.Date = None,
@@ -92,7 +101,7 @@ def show(
     conversations don't apply then, and there are no reasons.
     """
     from ifttool.api import stats_sources
-    from ifttool.recipe import parse_kwargs
+    from ifttool.recipe import parse_kwargs, parse_turn_tokens
     from ifttool.show.rows import Choice
 
     printer = _Printer(color, json=json, table=table, ids=ids)
@@ -101,8 +110,17 @@ def show(
         "template": template,
         "tokenizer": tokenizer or "default",
         "train_on": train_on,
+        "unroll": unroll,
+        "on_mismatch": on_mismatch,
+        "train_reasoning": train_reasoning,
+        "train_tool_calls": train_tool_calls,
+        "train_end_of_turn": train_end_of_turn,
+        "turn_tokens": (None, None) if turn_tokens is None else parse_turn_tokens(turn_tokens),
+        "append_eos": append_eos,
+        "content_specials": content_specials,
+        "boundary": boundary,
         "template_name": template_name,
-        "template_kwargs": parse_kwargs(template_kwargs) if template_kwargs is not None else {},
+        "template_kwargs": {} if template_kwargs is None else parse_kwargs(template_kwargs),
         "date": date,
         "spans": spans,
         "max_length": max_length,

@@ -30,7 +30,7 @@ Template = Annotated[
 Data = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[DATA...]", help="Conversations to try it on: JSONL or Parquet, or -.", show_default=False
+        metavar="DATA...", help="Conversations to try it on: JSONL or Parquet, or -.", show_default=False
     ),
 ]
 OwnTokenizer = Annotated[

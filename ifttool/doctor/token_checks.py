@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import tokenizers
-
 from ifttool.doctor.probes import CALLS, QUESTION, ROUNDS, SINGLE, THINKING, WITH_SYSTEM
 from ifttool.doctor.result import CheckResult, excerpt, quoted
 from ifttool.doctor.subject import Subject
 from ifttool.errors import RowError
 from ifttool.template.layout import Analysis
 from ifttool.template.turns import MARKER, common_text
-from ifttool.tokenizer.load import Tokenizer, locate_tokenizer
+from ifttool.tokenizer.load import Tokenizer, token_added_in_front
 
 # Two days that differ in every field a template may print.
 _DAYS = ("2001-02-03T04:05:06", "2027-11-28T19:48:57")
@@ -71,7 +69,7 @@ def check_added_tokens(subject: Subject, tokenizer: Tokenizer) -> Iterator[Check
     analysis = subject.analyse(ROUNDS)
     if isinstance(analysis, RowError):
         return
-    added = _added_in_front(tokenizer)
+    added = token_added_in_front(tokenizer.name)
     if added is None:
         finding = "the tokenizer puts nothing in front of a text"
         yield CheckResult("tokenizer-bos", "ok", finding)
@@ -91,14 +89,6 @@ def check_added_tokens(subject: Subject, tokenizer: Tokenizer) -> Iterator[Check
             (),
             "check how the model is served; if with it, write bos_token in a copy of the template",
         )
-
-
-def _added_in_front(tokenizer: Tokenizer) -> str | None:
-    # ifttool's own copy has its post-processor taken off, and that is what adds tokens.
-    as_published = tokenizers.Tokenizer.from_file(str(locate_tokenizer(tokenizer.name)))
-    plain = as_published.encode("a", add_special_tokens=False).tokens
-    with_added = as_published.encode("a", add_special_tokens=True).tokens
-    return with_added[0] if with_added[:1] != plain[:1] else None
 
 
 @dataclass(frozen=True, slots=True)

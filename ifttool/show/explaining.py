@@ -97,9 +97,7 @@ def _masked_by_length(
     return frozenset(start for start, stop in prepared.turns if ((lost >= start) & (lost < stop)).any())
 
 
-def _fitted(
-    encoded: EncodedBatch, mask: MaskArray, prepared: Prepared, recipe: Recipe
-) -> tuple[Samples, bool]:
+def _fitted(encoded: EncodedBatch, mask: MaskArray, prepared: Prepared, recipe: Recipe) -> tuple[Samples, bool]:
     """The sample within the length limit, and whether it was cut inside a turn."""
     samples = Samples(encoded.ids, mask, encoded.rows, [prepared.origin])
     limit = recipe.max_length
@@ -159,9 +157,7 @@ def _follows_turn(prepared: Prepared, index: int, position: int) -> bool:
     )
 
 
-def _tokens(
-    encoded: EncodedBatch, samples: Samples, spans: Sequence[Span], prepared: Prepared
-) -> Iterator[Token]:
+def _tokens(encoded: EncodedBatch, samples: Samples, spans: Sequence[Span], prepared: Prepared) -> Iterator[Token]:
     begins = [span.start for span in spans]
     turns = prepared.starts
     ends = [end for _, end in prepared.trained]

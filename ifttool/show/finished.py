@@ -7,8 +7,6 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
-from tokenizers.decoders import DecodeStream
-
 from ifttool.errors import InputChanged, UsageError
 from ifttool.figures import is_shards
 from ifttool.io.inputs import printable
@@ -19,7 +17,7 @@ from ifttool.schema import IGNORE_LABEL
 from ifttool.show.explanation import Explanation, Token
 from ifttool.show.rows import Choice
 from ifttool.tokenizer.load import Tokenizer, load_tokenizer
-from ifttool.tokenizer.reference import encode_texts
+from ifttool.tokenizer.reference import encode_texts, spell
 
 NO_REASONS = "shards don't say why a token is trained: show the conversations for reasons"
 NO_MASK = "the shard has no loss mask"
@@ -149,13 +147,4 @@ def _spelled(ids: list[int], tokenizer: Tokenizer) -> tuple[str, list[tuple[int,
     if again.ids.tolist() == ids:
         return text, list(zip(again.starts.tolist(), again.ends.tolist(), strict=True))
     # Ids that no encoder gives back, such as control tokens kept as plain text: spell them one by one.
-    stream = DecodeStream(skip_special_tokens=False)
-    bounds = []
-    parts: list[str] = []
-    position = 0
-    for token in ids:
-        part = stream.step(tokenizer.backend, token) or ""
-        bounds.append((position, position + len(part)))
-        parts.append(part)
-        position += len(part)
-    return "".join(parts), bounds
+    return spell(tokenizer, ids)

@@ -214,9 +214,7 @@ def _one_side(item: Item | None, style: Style) -> str:
     return _header(item, style) if isinstance(item, Explanation) else "\n  ".join(_refusal_lines(item, style))
 
 
-def _both_sides(
-    before: Explanation, after: Explanation, difference: Difference, style: Style
-) -> list[str]:
+def _both_sides(before: Explanation, after: Explanation, difference: Difference, style: Style) -> list[str]:
     lines = [f"- {_header(before, style)}", f"+ {_header(after, style)}"]
     for sign, side in (("-", before), ("+", after)):
         if side.left_out:

@@ -110,12 +110,13 @@ class RowExplainer:
     def _samples(self, row: RawRow, conversation: Conversation, choice: Choice) -> Iterator[Explanation]:
         prepared = list(self._preparer.prepare(row))
         wanted = [sample for sample in prepared if choice.wants_origin(sample.origin, conversation.id)]
-        written = self._written(row) if wanted else None
+        if not wanted:
+            return
+        written = self._written(row)
         for sample in wanted:
             found = explain(
                 sample, self._worker.tokenizer, self._recipe, encoder=self._encoder, flags=conversation.train
             )
-            assert written is not None
             found = written.checked(found, refused=sample.refused)
             if choice.wants(found):
                 yield found
@@ -150,9 +151,9 @@ class _Written:
                     if (ids, mask) != _tokens(sample):
                         raise RunError(f"internal error: the explanation of {origin.place} isn't what mask writes")
                     return sample
-        error = next(iter(self.refusals), refused)
         if sample.left_out:
             return sample
+        error = next(iter(self.refusals), refused)
         if error is not None:
             return replace(sample, left_out=f"{error.code}: {error.message}")
         # Of a row that is kept in part, the ledger has the codes, not whose they are.

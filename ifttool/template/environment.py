@@ -17,6 +17,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
 from jinja2.ext import loopcontrols as loop_controls
 from jinja2.parser import Parser
+from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
@@ -25,6 +26,8 @@ from ifttool.errors import TemplateError
 MAX_TEMPLATE_CHARS = 1_000_000
 _NONDETERMINISTIC = ("lipsum",)
 _DICT_ATTRIBUTES = frozenset(dir(dict))
+# Jinja's own objects, whose public attributes the sandbox allows without exception.
+_OPEN_TYPES: set[type] = {LoopContext}
 
 
 class TemplateRaisedError(jinja2.TemplateError):
@@ -75,6 +78,11 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
                 return obj[attribute]
             except KeyError:
                 return self.undefined(obj=obj, name=attribute)
+        if type(obj) in _OPEN_TYPES and not attribute.startswith("_"):
+            try:
+                return getattr(obj, attribute)
+            except AttributeError:
+                pass
         return super().getattr(obj, attribute)
 
     def mark_generated(self, text: str) -> str:
@@ -126,6 +134,9 @@ class _GuardedNamespace(Namespace):
     def __setitem__(self, name: str, value: Any) -> None:
         _refuse_underscore(name)
         super().__setitem__(name, value)
+
+
+_OPEN_TYPES.add(_GuardedNamespace)
 
 
 def _refuse_underscore(name: object) -> None:

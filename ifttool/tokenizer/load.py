@@ -85,6 +85,17 @@ def load_tokenizer(source: str) -> Tokenizer:
     return Tokenizer(source, backend, named, added, hashlib.sha256(raw).hexdigest(), path.parent)
 
 
+def token_added_in_front(source: str) -> str | None:
+    """The token that a tokenizer as published puts in front of every text when it may; None if there is none.
+
+    :func:`load_tokenizer` takes the post-processor off, which is what adds it.
+    """
+    as_published = tokenizers.Tokenizer.from_file(str(locate_tokenizer(source)))
+    plain: list[str] = as_published.encode("a", add_special_tokens=False).tokens
+    with_added: list[str] = as_published.encode("a", add_special_tokens=True).tokens
+    return with_added[0] if with_added[:1] != plain[:1] else None
+
+
 def locate_tokenizer(source: str) -> Path:
     """The ``tokenizer.json`` that a source names.
 

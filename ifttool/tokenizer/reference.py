@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import tokenizers
+from tokenizers.decoders import DecodeStream
 
 from ifttool.errors import RowError
 from ifttool.tokenizer.encoded import EncodedBatch
@@ -39,3 +40,17 @@ def encode_with(backend: tokenizers.Tokenizer, texts: Sequence[str]) -> EncodedB
         2 * total,
     ).reshape(total, 2)
     return EncodedBatch(ids, offsets[:, 0].copy(), offsets[:, 1].copy(), rows)
+
+
+def spell(tokenizer: Tokenizer, ids: Sequence[int]) -> tuple[str, list[tuple[int, int]]]:
+    """The text that ids spell one by one, and each token's half-open bounds in it, also where no text gives these ids."""
+    stream = DecodeStream(skip_special_tokens=False)
+    bounds = []
+    parts: list[str] = []
+    position = 0
+    for token in ids:
+        part = stream.step(tokenizer.backend, token) or ""
+        bounds.append((position, position + len(part)))
+        parts.append(part)
+        position += len(part)
+    return "".join(parts), bounds
