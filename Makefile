@@ -23,7 +23,7 @@ demo: $(VENV)/.installed ## Make training shards of the sample chats and look in
 	@echo '$$ ifttool stats $(DEMO_OUT)' && $(BIN)/ifttool stats $(DEMO_OUT)
 
 test: $(VENV)/.dev ## Run the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto -m 'not parity' $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Check style, format and types
 	$(BIN)/ruff check .
@@ -35,7 +35,7 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 parity: $(VENV)/.parity ## Compare with transformers, TRL and other readers (a large download)
-	$(BIN)/python -m pytest -m parity $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto -m parity $(PYTEST_ARGS)
 
 docs: $(VENV)/.dev ## Write docs/commands.md and the outputs in README.md anew
 	$(BIN)/python scripts/generate_docs.py

@@ -20,8 +20,8 @@ from ifttool.worker import build_template
 
 # What writes or reads shards is imported where it is used: pyarrow costs 100 ms, and streams don't need it.
 if TYPE_CHECKING:
-    from ifttool.pipeline import RunSummary
     from ifttool.figures import Stats
+    from ifttool.pipeline import RunSummary
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 OnReject = Callable[[Place, bytes | None, RowError, str], None]
@@ -185,9 +185,7 @@ def tokenize(
     return _write(inputs, output, options, columns=columns, train_on="all-tokens", bears_loss=not no_loss)
 
 
-def mask(
-    inputs: Inputs, output: str | os.PathLike[str], **options: Unpack[MaskOptions]
-) -> "RunSummary":
+def mask(inputs: Inputs, output: str | os.PathLike[str], **options: Unpack[MaskOptions]) -> "RunSummary":
     """Conversations → shards of ``input_ids`` with loss masks. The main job, in one pass.
 
     Returns:
@@ -219,9 +217,7 @@ def stats(
     if finished:
         return shard_stats(sources)
     recipe = resolve_recipe(train_on=train_on, spans=spans, allow_text_markers=allow_text_markers, **options)
-    return conversation_stats(
-        sources, recipe=recipe, refuse=on_reject or _ignore, stdin=stdin, on_progress=on_progress
-    )
+    return conversation_stats(sources, recipe=recipe, refuse=on_reject or _ignore, stdin=stdin, on_progress=on_progress)
 
 
 def stats_sources(inputs: Inputs) -> tuple[list[str], bool]:

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from multiprocessing.connection import Connection, wait
@@ -152,10 +153,8 @@ class _Hand:
 
     def give(self, task: Task) -> None:
         self.task = task
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died; its sentinel tells
             self._pipe.send(task)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it died; its sentinel tells
 
     def result(self) -> SplitResult | None:
         """What the worker made of its task; None if it died.

@@ -63,7 +63,12 @@ def _inside(encoded: EncodedBatch, intervals: Sequence[Intervals]) -> npt.NDArra
     stride = np.maximum(widest, last) + 2
     base = np.concatenate((np.zeros(1, np.int64), np.cumsum(stride)))[:-1]
     bounds = np.fromiter(
-        (bound + offset for row, offset in zip(intervals, base.tolist(), strict=True) for pair in row for bound in pair),
+        (
+            bound + offset
+            for row, offset in zip(intervals, base.tolist(), strict=True)
+            for pair in row
+            for bound in pair
+        ),
         np.int64,
     )
     index = np.searchsorted(bounds, positions + np.repeat(base, lengths), side="right")

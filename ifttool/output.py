@@ -1,7 +1,6 @@
 """Where a run writes: parts while it goes on, whole files under their final names when it is done."""
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -81,9 +80,9 @@ class FolderSink:
             parts = self.parts(result.index)
             shard = f"data/{name}.{self._format}"
             sidecar = f"provenance/{name}.parquet"
-            os.replace(parts.shard, self._root / shard)
+            parts.shard.replace(self._root / shard)
             if parts.provenance is not None:
-                os.replace(parts.provenance, self._root / sidecar)
+                parts.provenance.replace(self._root / sidecar)
             shards.append(Shard(shard, sidecar, result.shard))
         fsync_directory(self._root / "data")
         fsync_directory(self._root / "provenance")

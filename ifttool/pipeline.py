@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast, get_args
 
 from ifttool import __version__
-from ifttool.errors import UsageError
 from ifttool.engine import Task, default_workers, run_tasks
+from ifttool.errors import UsageError
 from ifttool.ledger import SourceLedger, Tally
 from ifttool.output import FileSink, FolderSink, Shard, join_rejects
 from ifttool.recipe import Recipe
@@ -147,7 +147,7 @@ def run_shards(
         sink.discard()
         raise
     if isinstance(sink, FolderSink):
-        _complete(sink, worker, recipe, sources, tally, shards)
+        _complete(sink, worker, recipe, sources=sources, tally=tally, shards=shards)
     return RunSummary(tally, tuple(shards), True, rejects)
 
 
@@ -155,6 +155,7 @@ def _complete(
     sink: FolderSink,
     worker: Worker,
     recipe: Recipe,
+    *,
     sources: Sequence[str],
     tally: Tally,
     shards: Sequence[Shard],

@@ -56,7 +56,9 @@ def read_conversation(row: RawRow, recipe: Recipe) -> Conversation:
         RowError: It isn't JSON, or not a conversation.
     """
     return to_conversation(
-        decode_row(row.data, terminated=row.terminated), input_format=recipe.input_format, tool_arguments=recipe.tool_arguments
+        decode_row(row.data, terminated=row.terminated),
+        input_format=recipe.input_format,
+        tool_arguments=recipe.tool_arguments,
     )
 
 

@@ -159,7 +159,7 @@ def parse_kwargs(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"--template-kwargs isn't JSON: {error}") from error
     if not isinstance(value, dict):
-        raise UsageError("--template-kwargs must be a JSON object", hint='such as \'{"enable_thinking": false}\'')
+        raise UsageError("--template-kwargs must be a JSON object", hint="such as '{\"enable_thinking\": false}'")
     taken = sorted(value.keys() & {"messages", "tools", "documents", "add_generation_prompt"})
     if taken:
         raise UsageError(f"--template-kwargs can't set {', '.join(taken)}: the data and options do")

@@ -1,10 +1,11 @@
 """The Arrow schema of shards: the four training columns, their provenance, and how a batch becomes a table."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from ifttool.samples import Samples
@@ -55,15 +56,13 @@ def training_batch(samples: Samples, schema: pa.Schema) -> pa.RecordBatch:
     """Samples as a record batch; columns share their offsets and are built from flat buffers."""
     offsets = pa.array(samples.rows.astype(np.int32, copy=False))
     ids, mask = samples.ids, samples.mask
-    flat = {
+    flat: dict[str, Callable[[], npt.NDArray[Any]]] = {
         "input_ids": lambda: ids,
         "loss_mask": lambda: mask,
         "labels": lambda: np.where(mask.view(np.bool_), ids, np.int32(IGNORE_LABEL)),
         "attention_mask": lambda: np.ones(len(ids), np.int8),
     }
-    arrays = [
-        pa.ListArray.from_arrays(offsets, pa.array(flat[field.name]()), type=field.type) for field in schema
-    ]
+    arrays = [pa.ListArray.from_arrays(offsets, pa.array(flat[field.name]()), type=field.type) for field in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 

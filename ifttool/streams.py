@@ -85,9 +85,7 @@ def render_rows(
         yield head | rendered
 
 
-def _render(
-    conversation: Conversation, recipe: Recipe, template: ChatTemplate, analyser: Analyser
-) -> dict[str, Any]:
+def _render(conversation: Conversation, recipe: Recipe, template: ChatTemplate, analyser: Analyser) -> dict[str, Any]:
     if recipe.generation_prompt:
         text = template.render(conversation.messages, conversation.tools, add_generation_prompt=True)
         return {"text": text}

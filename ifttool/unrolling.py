@@ -6,9 +6,7 @@ from typing import Any
 from ifttool.records import Conversation
 
 
-def unrolled(
-    conversation: Conversation, turns: Sequence[int], *, final_only: bool = True
-) -> Iterator[Conversation]:
+def unrolled(conversation: Conversation, turns: Sequence[int], *, final_only: bool = True) -> Iterator[Conversation]:
     """One conversation for each of ``turns``: everything up to and including it, nothing after.
 
     Args:

@@ -85,9 +85,7 @@ class Worker:
                     "or --allow-text-markers if it really is plain text for this model",
                 )
 
-    def samples(
-        self, items: Iterable[RawRow | SkippedLine], tally: Tally, refuse: Refuse
-    ) -> Iterator[Samples]:
+    def samples(self, items: Iterable[RawRow | SkippedLine], tally: Tally, refuse: Refuse) -> Iterator[Samples]:
         """Samples of the given rows, batch by batch and in order; counts everything into ``tally``."""
         batch: list[_Row] = []
         chars = 0
@@ -134,9 +132,7 @@ class Worker:
         tally.trained_tokens += int(samples.mask.sum(dtype=np.int64))
         return samples
 
-    def _encode(
-        self, batch: Sequence[_Row], tally: Tally, refuse: Refuse
-    ) -> tuple[Sequence[_Row], Encoded]:
+    def _encode(self, batch: Sequence[_Row], tally: Tally, refuse: Refuse) -> tuple[Sequence[_Row], Encoded]:
         """Encode a batch; if the tokenizer panics, find the rows that made it, reject them and go on."""
         try:
             return batch, self._encoder.encode([sample for row in batch for sample in row.samples])
@@ -151,9 +147,7 @@ class Worker:
                     kept.append(row)
             return kept, self._encoder.encode([sample for row in kept for sample in row.samples])
 
-    def _limit_turns(
-        self, samples: Samples, prepared: Sequence[Prepared], refused: Mapping[int, RowError]
-    ) -> None:
+    def _limit_turns(self, samples: Samples, prepared: Sequence[Prepared], refused: Mapping[int, RowError]) -> None:
         """Mask turns that are too short or too long; needs offsets, so every row goes the reference way."""
         for index, sample in enumerate(prepared):
             if index not in refused:
@@ -197,9 +191,7 @@ class Worker:
             reasons.append(reason)
         return reasons
 
-    def _book(
-        self, row: _Row, reasons: list[RowError | None], tally: Tally, refuse: Refuse
-    ) -> list[RowError | None]:
+    def _book(self, row: _Row, reasons: list[RowError | None], tally: Tally, refuse: Refuse) -> list[RowError | None]:
         """Book a row as kept, dropped or rejected; one sample that is an error rejects the whole row."""
         fatal = next((reason for reason in reasons if reason is not None and not self._is_drop(reason)), None)
         if fatal is None and any(reason is None for reason in reasons):
@@ -222,9 +214,7 @@ class Worker:
             or (error.code in ("IFT501", "IFT502", "IFT503") and recipe.on_mismatch == "drop")
         )
 
-    def _leave_out(
-        self, place: Place, data: bytes | None, error: RowError, tally: Tally, refuse: Refuse
-    ) -> None:
+    def _leave_out(self, place: Place, data: bytes | None, error: RowError, tally: Tally, refuse: Refuse) -> None:
         """Book a row that gives no sample."""
         dropped = self._is_drop(error)
         ledger = tally.of(place.source)

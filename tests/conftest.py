@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import TINY, Result, RunCli, jsonl
 
+from helpers import TINY, Result, RunCli, jsonl
 from ifttool.cli.app import app
 
 

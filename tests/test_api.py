@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
-from helpers import SAMPLES, RunCli, content_digests
 
 import ifttool
+from helpers import SAMPLES, RunCli, content_digests
 from ifttool import api
 from ifttool.cli import commands
 from ifttool.errors import RowError, UsageError

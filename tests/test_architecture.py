@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, run_python
 
 import ifttool
+from helpers import ROOT, run_python
 
 PACKAGE = ROOT / "ifttool"
 MODULES = {

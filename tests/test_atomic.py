@@ -53,9 +53,7 @@ def test_long_names_links_and_permissions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", ["open", "fsync", "replace"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
-def test_refused_steps_are_run_errors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, code: int
-) -> None:
+def test_refused_steps_are_run_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, code: int) -> None:
     def fail(*args: object, **kwargs: object) -> None:
         raise OSError(code, os.strerror(code))
 

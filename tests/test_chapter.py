@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 import pytest
+
 from jinja_oracle import render
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from helpers import (
     ROOT,
     SAMPLES,
@@ -23,7 +24,6 @@ from helpers import (
     read_manifest,
     run_python,
 )
-
 from ifttool import __version__
 from ifttool.cli import run
 
@@ -51,7 +51,7 @@ def test_done(tmp_path: Path, tiny: Path, cli: RunCli) -> None:
     done = cli("mask", tiny, "-o", tmp_path / "out")
     assert (done.code, done.out) == (0, "")
     assert done.err == (
-        "1 line = 1 kept\n1 sample, 54 tokens, 6 trained (11.1%)\nturns: 2 exact\n" f"wrote {tmp_path / 'out'}\n"
+        f"1 line = 1 kept\n1 sample, 54 tokens, 6 trained (11.1%)\nturns: 2 exact\nwrote {tmp_path / 'out'}\n"
     )
 
 
@@ -95,9 +95,7 @@ def test_tolerated_rejects(tmp_path: Path, cli: RunCli, tolerance: str) -> None:
         ["no-such-command"],
     ],
 )
-def test_usage_errors(
-    tmp_path: Path, cli: RunCli, arguments: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_usage_errors(tmp_path: Path, cli: RunCli, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "samples").symlink_to(SAMPLES)
     monkeypatch.chdir(tmp_path)
     done = cli(*arguments)
@@ -106,9 +104,7 @@ def test_usage_errors(
     assert [path.name for path in tmp_path.iterdir()] == ["samples"]
 
 
-def test_internal_errors_show_no_data(
-    tmp_path: Path, tiny: Path, cli: RunCli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_internal_errors_show_no_data(tmp_path: Path, tiny: Path, cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_arguments: Any, **_options: Any) -> None:
         raise ZeroDivisionError("\x1b[2Joops")
 
@@ -182,9 +178,7 @@ def test_quiet(tmp_path: Path, tiny: Path, cli: RunCli) -> None:
         assert (done.code, done.out, done.err) == (0, "", "")
     done = cli("unroll", BAD, "--quiet")
     assert done.code == 1
-    assert done.err == (
-        "ifttool: 5 rows rejected, more than --max-rejects allows: the output isn't complete\n"
-    )
+    assert done.err == ("ifttool: 5 rows rejected, more than --max-rejects allows: the output isn't complete\n")
 
 
 def test_json_summary(tmp_path: Path, tiny: Path, cli: RunCli) -> None:

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import ROOT, SAMPLES, RunCli, chat, jsonl
-from parity.corpus import all_names, template_text
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 
+from helpers import ROOT, SAMPLES, RunCli, chat, jsonl
 from ifttool.doctor.catalogue import builtin_entries
 from ifttool.doctor.diagnosis import Diagnosis, diagnose
 from ifttool.doctor.explain import explain
@@ -24,6 +23,7 @@ from ifttool.template.layout import Analysis
 from ifttool.template.sources import builtin_names, load_template
 from ifttool.template.turns import Verdict
 from ifttool.tokenizer.load import load_tokenizer
+from parity.corpus import all_names, template_text
 
 SPECIAL_TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 
@@ -612,17 +612,13 @@ def test_doctor_prints_plain_lines_and_gates_on_failures(cli: RunCli) -> None:
     lines = result.out.splitlines()
     assert lines[0].startswith("template deepseek-r1-distill  sha256 ")
     assert "three rounds        prompt   prompt  prompt" in lines
-    assert (
-        "fail  prompt-opens-reasoning: the generation prompt ends in '<think>\\n', and the recorded turn" in lines
-    )
+    assert "fail  prompt-opens-reasoning: the generation prompt ends in '<think>\\n', and the recorded turn" in lines
     assert "        at inference  …What is a prime number?<｜Assistant｜><think>\\n" in lines
     assert lines[-1].startswith("1 fail, ")
     assert cli("templates", "doctor", "chatml").code == 0
 
 
-@pytest.mark.parametrize(
-    "arguments", [("no-such-template",), ("chatml", "--template-kwargs", "["), ("chatml", "none")]
-)
+@pytest.mark.parametrize("arguments", [("no-such-template",), ("chatml", "--template-kwargs", "["), ("chatml", "none")])
 def test_what_cannot_be_used_is_a_usage_error(cli: RunCli, arguments: tuple[str, ...]) -> None:
     assert cli("templates", "doctor", *arguments).code == 2
 

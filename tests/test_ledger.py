@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import TINY, chat, jsonl, read_manifest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ifttool
+from helpers import TINY, chat, jsonl, read_manifest
 from ifttool.errors import RowError, RunError, UsageError
 from ifttool.io.source import MAX_LINE_BYTES
 from ifttool.ledger import SourceLedger, Tally, reject_line

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import ROOT, TINY, chat, default_tokenizer, jsonl, read_shards, text_of, trained_texts
 from hypothesis import given
 from hypothesis import strategies as st
 
 import ifttool
+from helpers import ROOT, TINY, chat, default_tokenizer, jsonl, read_shards, text_of, trained_texts
 from ifttool.masks import loss_mask, straddling
 from ifttool.tokenizer.encoded import EncodedBatch
 from ifttool.tokenizer.load import load_tokenizer

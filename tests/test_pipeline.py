@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+
+import ifttool
 from helpers import (
     ROOT,
     SAMPLES,
@@ -29,8 +31,6 @@ from helpers import (
     read_shards,
     run_python,
 )
-
-import ifttool
 from ifttool import pipeline, worker
 from ifttool.errors import InputChanged, TemplateError, UsageError
 from ifttool.pipeline import read_splits
@@ -71,9 +71,7 @@ def test_layout_and_manifest(tmp_path: Path) -> None:
     rows = read_shards(tmp_path / "out")
     assert manifest["format"] == "ifttool.examples/1"
     assert manifest["recipe"]["date"] == "2026-01-31"
-    assert manifest["inputs"] == {
-        str(source): {"lines": 11, "blanks": 0, "kept": 11, "rejected": {}, "dropped": {}}
-    }
+    assert manifest["inputs"] == {str(source): {"lines": 11, "blanks": 0, "kept": 11, "rejected": {}, "dropped": {}}}
     assert manifest["samples"] == len(rows) == 11
     assert manifest["tokens"] == sum(len(row["input_ids"]) for row in rows)
     assert manifest["trained_tokens"] == sum(sum(row["loss_mask"]) for row in rows)
@@ -248,6 +246,13 @@ def test_too_many_rejects_commit_nothing(tmp_path: Path, tiny: Path) -> None:
         assert (summary.committed, summary.shards) == (False, ())
         assert summary.rejects == tmp_path / rejects
     assert sorted(files(tmp_path)) == ["bad.jsonl", "one.rejects.jsonl", "out/rejects.jsonl", "tiny.jsonl"]
+
+
+def test_trying_again_after_rejects_needs_no_force(tmp_path: Path, tiny: Path) -> None:
+    (tmp_path / "bad.jsonl").write_bytes(b"{\n")
+    assert not ifttool.mask(tmp_path / "bad.jsonl", tmp_path / "out").committed
+    assert ifttool.mask(tiny, tmp_path / "out").committed
+    assert not (tmp_path / "out" / "rejects.jsonl").exists()
 
 
 def test_a_damaged_stream_leaves_no_shards(tmp_path: Path, chats: Path) -> None:

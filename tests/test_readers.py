@@ -5,9 +5,9 @@ from typing import Any
 
 import pyarrow.dataset as arrow_dataset
 import pytest
-from helpers import SAMPLES, read_shards
 
 import ifttool
+from helpers import SAMPLES, read_shards
 
 
 @pytest.fixture(scope="module")

@@ -96,9 +96,7 @@ def test_figures_of_conversations(conversations: Path) -> None:
     assert (plain["turns"]["min"], plain["turns"]["p50"], plain["turns"]["max"]) == (1, 1, 3)
     assert plain["tokens"]["total"] == sum(lengths.values())
     assert plain["tokens"]["mean"] == sum(lengths.values()) / 3
-    assert [(s["line"], s["tokens"]) for s in plain["longest"]] == sorted(
-        lengths.items(), key=lambda item: -item[1]
-    )
+    assert [(s["line"], s["tokens"]) for s in plain["longest"]] == sorted(lengths.items(), key=lambda item: -item[1])
     assert plain["longest"][0] == {
         "tokens": lengths[3],
         "trained_tokens": stats.longest[0].trained_tokens,

@@ -64,9 +64,7 @@ class TestBuiltin:
         (tmp_path / "chatml").write_text("mine", encoding="utf-8")
         assert load_template("chatml").text == "mine"
 
-    def test_wheel_layout_is_found_inside_the_package(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_wheel_layout_is_found_inside_the_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         package = tmp_path / "site-packages" / "ifttool"
         (package / "templates").mkdir(parents=True)
         (package / "templates" / "only.jinja").write_text("wheel", encoding="utf-8")
@@ -163,9 +161,7 @@ class TestTokenizerFolder:
         source = load_template(str(folder / "tokenizer_config.json"))
         assert (source.text, source.name, source.origin) == ("from config", "tokenizer:my-model", "tokenizer")
 
-    def test_name_doesnt_depend_on_how_the_folder_is_given(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_name_doesnt_depend_on_how_the_folder_is_given(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_config(folder, "from config")
         monkeypatch.chdir(folder)
         assert load_template(".").name == "tokenizer:my-model"

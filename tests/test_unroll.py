@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+
+import ifttool
 from helpers import (
     ROOT,
     TINY,
@@ -15,8 +17,6 @@ from helpers import (
     text_of,
     trained_texts,
 )
-
-import ifttool
 from ifttool.errors import RowError, UsageError
 
 MESSAGES = TINY["messages"]

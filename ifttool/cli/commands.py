@@ -173,9 +173,7 @@ def tokenize(
         "backend": backend,
         "workers": workers,
     }
-    return _write_shards(
-        api.tokenize, inputs, output, options, max_rejects=max_rejects, quiet=quiet, json=json
-    )
+    return _write_shards(api.tokenize, inputs, output, options, max_rejects=max_rejects, quiet=quiet, json=json)
 
 
 def mask(

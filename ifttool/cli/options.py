@@ -33,7 +33,7 @@ TokenizerOption = Annotated[
 ]
 TemplateKwargs = Annotated[
     str | None,
-    typer.Option("--template-kwargs", metavar="JSON", help='Template variables: \'{"enable_thinking": false}\'.'),
+    typer.Option("--template-kwargs", metavar="JSON", help="Template variables: '{\"enable_thinking\": false}'."),
 ]
 Date = Annotated[
     str | None,
@@ -50,9 +50,7 @@ Plain = Annotated[bool, typer.Option("--plain", help="Print the text itself inst
 NoLoss = Annotated[bool, typer.Option("--no-loss", help="Write input_ids and attention_mask only.")]
 InputFormat = Annotated[
     str,
-    typer.Option(
-        "--input-format", metavar="NAME", help="auto, messages, sharegpt, alpaca, prompt-completion or text."
-    ),
+    typer.Option("--input-format", metavar="NAME", help="auto, messages, sharegpt, alpaca, prompt-completion or text."),
 ]
 ToolArguments = Annotated[
     str,
@@ -70,12 +68,19 @@ UnrollToolArguments = Annotated[
     ),
 ]
 TrainOn = Annotated[
-    str, typer.Option("--train-on", metavar="WHAT", help="assistant-turns, final-turn, last-N-turns, all-tokens, or roles such as user,assistant.")
+    str,
+    typer.Option(
+        "--train-on",
+        metavar="WHAT",
+        help="assistant-turns, final-turn, last-N-turns, all-tokens, or roles such as user,assistant.",
+    ),
 ]
 UnrollTrainOn = Annotated[
     str,
     typer.Option(
-        "--train-on", metavar="WHAT", help="final-turn, or assistant-turns: earlier turns are trained in each sample too."
+        "--train-on",
+        metavar="WHAT",
+        help="final-turn, or assistant-turns: earlier turns are trained in each sample too.",
     ),
 ]
 Spans = Annotated[
@@ -149,13 +154,12 @@ MaxLength = Annotated[
     int | None, typer.Option("--max-length", metavar="N", help="Longest sample, in tokens. [default: no limit]")
 ]
 Overflow = Annotated[
-    str, typer.Option("--overflow", metavar="WHAT", help="Samples over --max-length: drop (and count), truncate or error.")
+    str,
+    typer.Option("--overflow", metavar="WHAT", help="Samples over --max-length: drop (and count), truncate or error."),
 ]
 AllowTextMarkers = Annotated[
     bool,
-    typer.Option(
-        "--allow-text-markers", help="Accept an end-of-turn marker that isn't one token of the tokenizer."
-    ),
+    typer.Option("--allow-text-markers", help="Accept an end-of-turn marker that isn't one token of the tokenizer."),
 ]
 Output = Annotated[
     Path,
@@ -170,7 +174,9 @@ Format = Annotated[str, typer.Option("--format", metavar="NAME", help="parquet o
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an earlier output of ifttool.")]
 MaxRejects = Annotated[
     str,
-    typer.Option("--max-rejects", metavar="N|P%", help="How many rows may be rejected before the run counts as failed."),
+    typer.Option(
+        "--max-rejects", metavar="N|P%", help="How many rows may be rejected before the run counts as failed."
+    ),
 ]
 Rejects = Annotated[
     Path | None,

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from ifttool.recipe import Recipe
     from ifttool.tokenizer.load import Tokenizer
 
-templates_app = typer.Typer(
-    help="List, show and examine chat templates.", no_args_is_help=True, rich_markup_mode=None
-)
+templates_app = typer.Typer(help="List, show and examine chat templates.", no_args_is_help=True, rich_markup_mode=None)
 
 Template = Annotated[
     str,
@@ -29,9 +27,7 @@ Template = Annotated[
 ]
 Data = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="DATA...", help="Conversations to try it on: JSONL or Parquet, or -.", show_default=False
-    ),
+    typer.Argument(metavar="DATA...", help="Conversations to try it on: JSONL or Parquet, or -.", show_default=False),
 ]
 OwnTokenizer = Annotated[
     str | None,

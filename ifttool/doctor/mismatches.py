@@ -123,9 +123,7 @@ def _has_reasoning(render: TracedRender, message: int) -> bool:
     return any(path is not None and path[2] in REASONING_FIELDS for path in paths)
 
 
-def _change(
-    earlier: TracedRender, later: TracedRender, conversation: Conversation, *, before: int, at: int
-) -> str:
+def _change(earlier: TracedRender, later: TracedRender, conversation: Conversation, *, before: int, at: int) -> str:
     """What two renders of the same first messages don't share, by where their text comes from.
 
     Args:

@@ -34,9 +34,7 @@ def check_clock(subject: Subject) -> Iterator[CheckResult]:
             "--date 2026-01-31 pins the day (else it is today, and recorded)",
         )
         return
-    yield CheckResult(
-        "clock", "info", "the template can read the clock; the probes don't make it", (), "pin --date"
-    )
+    yield CheckResult("clock", "info", "the template can read the clock; the probes don't make it", (), "pin --date")
 
 
 def check_bos(subject: Subject) -> Iterator[CheckResult]:

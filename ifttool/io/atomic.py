@@ -18,7 +18,8 @@ _TEMP_SUFFIX = ".tmp"
 _README = "README.md"
 _DATA = "data"
 _MANIFEST = "manifest.json"
-_OURS = frozenset((_DATA, "provenance", "tokenizer", _MANIFEST, _README, "rejects.jsonl"))
+_REJECTS = "rejects.jsonl"
+_OURS = frozenset((_DATA, "provenance", "tokenizer", _MANIFEST, _README, _REJECTS))
 
 
 @contextmanager
@@ -70,7 +71,7 @@ def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:
 def prepare_output_dir(path: str | os.PathLike[str], *, force: bool) -> Path:
     """Make sure that an empty output folder exists.
 
-    Temporary files of a run that died are removed without ``force``: nobody reads them.
+    Temporary files of a run that died, and the rejects of one that wasn't committed, are removed without ``force``.
 
     Args:
         path: The folder; it and its parents are made if they don't exist.
@@ -94,7 +95,8 @@ def prepare_output_dir(path: str | os.PathLike[str], *, force: bool) -> Path:
         entries = sorted(folder.iterdir())
         stale = [entry for entry in entries if _is_temporary(entry)]
         rest = [entry for entry in entries if not _is_temporary(entry)]
-        if rest and not force:
+        # A run with too many rejects leaves just their list; trying again must not need --force.
+        if rest and not force and [entry.name for entry in rest] != [_REJECTS]:
             raise UsageError(
                 f"the output folder {path} isn't empty",
                 hint="choose another folder, or replace its content with --force",

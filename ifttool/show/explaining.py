@@ -85,9 +85,7 @@ def _encoded(prepared: Prepared, tokenizer: Tokenizer, encoder: Encoder) -> tupl
         return encode_texts(tokenizer, [prepared.text]), f"{error.code}: {error.message}"
 
 
-def _masked_by_length(
-    mask: MaskArray, encoded: EncodedBatch, prepared: Prepared, recipe: Recipe
-) -> frozenset[int]:
+def _masked_by_length(mask: MaskArray, encoded: EncodedBatch, prepared: Prepared, recipe: Recipe) -> frozenset[int]:
     """Apply ``turn_tokens`` to the mask; returns the first characters of the turns it took out."""
     if recipe.turn_tokens == (None, None):
         return frozenset()

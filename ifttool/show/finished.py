@@ -33,9 +33,7 @@ class _ShardFile:
     tokenizer: Path | None
 
 
-def shard_samples(
-    sources: Sequence[str], choice: Choice, *, tokenizer: str | None = None
-) -> Iterator[Explanation]:
+def shard_samples(sources: Sequence[str], choice: Choice, *, tokenizer: str | None = None) -> Iterator[Explanation]:
     """The wanted samples of finished shards, in order.
 
     Args:

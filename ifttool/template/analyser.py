@@ -8,8 +8,8 @@ from ifttool.errors import RowError
 from ifttool.records import Conversation, Message
 from ifttool.template.chat_template import ChatTemplate, TracedRender
 from ifttool.template.layout import Analysis, lay_out
-from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.perturb import perturbed
+from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.symbols import Guard, Structure, tag
 from ifttool.template.turns import TurnSpan, judge, judge_texts
 
@@ -105,9 +105,7 @@ class Analyser:
             self._pieces -= sum(len(plan.layout.nodes) for plan in forgotten.plans)
         return entry
 
-    def _add_plan(
-        self, shape: _Shape, conversation: Conversation, turns: Sequence[int], traced: _Traced
-    ) -> None:
+    def _add_plan(self, shape: _Shape, conversation: Conversation, turns: Sequence[int], traced: _Traced) -> None:
         plan = None if traced.guards is None else compile_plan(traced.analysis.layout, traced.guards)
         if plan is not None and self._holds(plan, conversation, turns, traced.analysis):
             shape.plans.append(plan)
@@ -151,9 +149,7 @@ class Analyser:
             own = full if turn == len(messages) - 1 else self._part(messages[: turn + 1], tools)
             generated = messages[turn]["role"] in GENERATED_ROLES
             prompt = self._part(messages[:turn], tools, add_generation_prompt=True) if generated else None
-            found = judge(
-                full, own, prompt, turn, has_text=_has_text(messages[turn]), generated=generated
-            )
+            found = judge(full, own, prompt, turn, has_text=_has_text(messages[turn]), generated=generated)
             spans.append(found.span)
             for render in (own, prompt):
                 guards.extend(() if render is None else render.guards)

@@ -106,9 +106,7 @@ class ChatTemplate:
         variables = {
             **self._special_tokens,
             **{name: trace.wrap(value, ("kwargs", name)) for name, value in self.kwargs.items()},
-            "messages": [
-                _traced_message(trace, message, index) for index, message in enumerate(messages)
-            ],
+            "messages": [_traced_message(trace, message, index) for index, message in enumerate(messages)],
             "tools": trace.wrap(list(tools), ("tools",)) if tools is not None else None,
             "documents": None,
             "add_generation_prompt": add_generation_prompt,

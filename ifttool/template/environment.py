@@ -55,9 +55,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
     """The reference environment: renders exactly as ``transformers.apply_chat_template`` does."""
 
     def __init__(self, *, clock: datetime) -> None:
-        super().__init__(
-            trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlock, loop_controls]
-        )
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlock, loop_controls])
         self.filters["tojson"] = tojson
         self.filters.pop("random")
         for name in _NONDETERMINISTIC:
@@ -125,7 +123,7 @@ class _GuardedNamespace(Namespace):
     """``namespace(...)`` that refuses underscore names, as transformers does against sandbox escapes."""
 
     # Jinja's own trick: no named parameter, so that `namespace(self=...)` works.
-    def __init__(*args: Any, **kwargs: Any) -> None:  # noqa: N805
+    def __init__(*args: Any, **kwargs: Any) -> None:
         attributes = dict(*args[1:], **kwargs)
         for name in attributes:
             _refuse_underscore(name)
@@ -151,14 +149,10 @@ def compile_template(environment: ChatEnvironment, text: str, *, name: str) -> j
         TemplateError: The text is too large or isn't a template; the message names the line.
     """
     if len(text) > MAX_TEMPLATE_CHARS:
-        raise TemplateError(
-            f"chat template {name} has {len(text)} characters; the limit is {MAX_TEMPLATE_CHARS}"
-        )
+        raise TemplateError(f"chat template {name} has {len(text)} characters; the limit is {MAX_TEMPLATE_CHARS}")
     try:
         return environment.from_string(text)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"{name}:{error.lineno}: {error.message}") from error
     except (RecursionError, SyntaxError, MemoryError, OverflowError) as error:
-        raise TemplateError(
-            f"chat template {name} can't be compiled: {type(error).__name__}"
-        ) from error
+        raise TemplateError(f"chat template {name} can't be compiled: {type(error).__name__}") from error

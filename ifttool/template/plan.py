@@ -77,7 +77,7 @@ class _Compiler:
         )
         namespace: dict[str, Any] = self._constants
         # The text of the function is made of our own templates and repr()s of constants, never of data.
-        exec(compile(source, "<plan>", "exec"), namespace)  # noqa: S102
+        exec(compile(source, "<plan>", "exec"), namespace)
         replay: Replay = namespace["replay"]
         return replay
 

@@ -183,6 +183,9 @@ TESTS: Mapping[str, Callable[..., Any]] = {
 }
 """Tests by name: each takes the joined text and the guard's arguments."""
 
+# What markupsafe writes, which is what Jinja's `escape` calls.
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&#39;", '"': "&#34;"})
+
 MAPS: Mapping[str, Callable[..., str]] = {
     "upper": str.upper,
     "lower": str.lower,
@@ -191,7 +194,7 @@ MAPS: Mapping[str, Callable[..., str]] = {
     "casefold": str.casefold,
     "swapcase": str.swapcase,
     "replace": str.replace,
-    "repr": lambda text: repr(str.__str__(text)),
+    "escape": lambda text: text.translate(_ESCAPES),
     "json": lambda text, ascii_only: json.dumps(str.__str__(text), ensure_ascii=ascii_only),
 }
 """String-to-string functions by name, applied as ``function(text, *args)``."""

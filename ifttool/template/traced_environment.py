@@ -13,14 +13,19 @@ import jinja2
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.runtime import Context, Undefined
+from markupsafe import Markup
 
 from ifttool.template.environment import ChatEnvironment, tojson
-from ifttool.template.symbols import Json, Piece
+from ifttool.template.symbols import Piece
+from ifttool.template.traced_length import TracedLength
 from ifttool.template.tracing import (
+    SplitResult,
     Trace,
     TracedDict,
     TracedList,
+    TracedMarkup,
     TracedStr,
+    UntraceableError,
     join,
     traced_strings,
 )
@@ -35,9 +40,12 @@ _TRANSPARENT_FILTERS = frozenset(
 class TracingCodeGenerator(CodeGenerator):
     """Compiles ``a in b`` to a call, since ``traced in "constant"`` never asks the traced side."""
 
-    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
-        if len(node.ops) != 1 or node.ops[0].op not in ("in", "notin"):
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        if not any(operand.op in ("in", "notin") for operand in node.ops):
             super().visit_Compare(node, frame)
+            return
+        if len(node.ops) > 1:  # `a in b in c` is `a in b and b in c`
+            self.visit(_pairwise(node), frame)
             return
         self.write("(not " if node.ops[0].op == "notin" else "(")
         self.write("environment.contains(")
@@ -45,6 +53,26 @@ class TracingCodeGenerator(CodeGenerator):
         self.write(", ")
         self.visit(node.ops[0].expr, frame)
         self.write("))")
+
+
+def _pairwise(node: nodes.Compare) -> nodes.Expr:
+    left, links = node.expr, []
+    for operand in node.ops:
+        links.append(nodes.Compare(left, [operand], lineno=node.lineno, environment=node.environment))
+        left = operand.expr
+    chain: nodes.Expr = links[-1]
+    for link in reversed(links[:-1]):
+        chain = nodes.And(link, chain, lineno=node.lineno, environment=node.environment)
+    return chain
+
+
+_PLAIN_TYPES: dict[type, type] = {
+    TracedStr: str,
+    TracedMarkup: str,
+    TracedDict: dict,
+    TracedList: list,
+    SplitResult: list,
+}
 
 
 class TracingEnvironment(ChatEnvironment):
@@ -65,35 +93,49 @@ class TracingEnvironment(ChatEnvironment):
             tojson=self._tojson,
             join=self._join,
             replace=self._replace,
-            safe=lambda value: self.text_of(value),
-            trim=lambda value, chars=None: self.text_of(value).strip(chars),
-            string=self.text_of,
+            safe=lambda value: self.text_of(value).as_markup(),
+            escape=lambda value: self.text_of(value, keep_markup=True).escaped(),
+            e=lambda value: self.text_of(value, keep_markup=True).escaped(),
+            trim=lambda value, chars=None: self.text_of(value, keep_markup=True).strip(chars),
+            string=lambda value: self.text_of(value, keep_markup=True),
             length=self._length,
             count=self._length,
         )
         self.tests.update(
-            {"iterable": self._is_iterable, "sequence": self._is_sequence, "in": self.contains}
+            {
+                "iterable": self._is_iterable,
+                "sequence": self._is_sequence,
+                "in": self.contains,
+                "number": lambda value: isinstance(value, TracedLength) or jinja2.tests.test_number(value),
+                "integer": lambda value: isinstance(value, TracedLength) or jinja2.tests.test_integer(value),
+            }
         )
+        self.globals["strftime_now"] = self._strftime_now
+        self._clock = clock
 
     def run(self, template: jinja2.Template, variables: dict[str, Any], trace: Trace) -> TracedStr:
         """Render once on traced variables; raises whatever the template raises."""
         self.trace, self._blocks = trace, 0
         module = template.root_render_func.__globals__
         module["str"] = self.text_of
-        module["str_join"] = module["markup_join"] = self._concat
+        module["str_join"] = self._concat
+        # Only `{% autoescape %}` leads there; no published template has it.
+        module["escape"] = module["Markup"] = module["markup_join"] = _untraceable
         return self._concat(template.root_render_func(template.new_context(variables)))
 
     # -- text ----------------------------------------------------------------------------------------------------
 
-    def text_of(self, value: object) -> TracedStr:
-        """``str(value)`` that doesn't lose track: containers of the data print as one piece of it."""
-        if isinstance(value, TracedStr):
-            return value
-        if isinstance(value, TracedDict | TracedList):
-            return self._subtree(value, ("repr",), repr(value.plain))
-        if isinstance(value, dict | list | tuple) and any(traced_strings(value)):
+    def text_of(self, value: object, *, keep_markup: bool = False) -> TracedStr:
+        """``str(value)`` that doesn't lose track: containers of the data print as one piece of it.
+
+        ``keep_markup`` makes it Jinja's ``soft_str``: Markup stays Markup.
+        """
+        if isinstance(value, TracedMarkup) and not keep_markup:
+            return TracedStr.of(self.trace, value.pieces)
+        if type(value) in (dict, list, tuple) and _has_traced(value):
             return self.trace.derive(repr(_untraced(value)), value)
-        return self.trace.constant(str(value))
+        text = value if isinstance(value, str) else str(value)
+        return text if isinstance(text, TracedStr) else self.trace.constant(text)
 
     def _concat(self, parts: Iterable[Any]) -> TracedStr:
         return join(self.trace, "", [self.text_of(part) for part in parts])
@@ -106,9 +148,6 @@ class TracingEnvironment(ChatEnvironment):
             self.trace,
             tuple(Piece(piece.node, piece.text, block) for piece in pieces) or (Piece("", "", block),),
         )
-
-    def _subtree(self, value: TracedDict | TracedList, options: tuple[Any, ...], text: str) -> TracedStr:
-        return TracedStr.of(self.trace, (Piece(Json(value.path, options), text),))
 
     # -- filters -------------------------------------------------------------------------------------------------
 
@@ -124,15 +163,13 @@ class TracingEnvironment(ChatEnvironment):
             separators = (separators[0], separators[1])
         options = (ensure_ascii, indent, separators, sort_keys)
         if isinstance(value, TracedDict | TracedList):
-            return self._subtree(value, options, tojson(value.plain, *options))
+            return self.trace.subtree(value, options, tojson(value.plain, *options))
         if indent is None and not sort_keys:
             comma, colon = separators or (", ", ": ")
             return join(self.trace, "", self._json_pieces(value, ensure_ascii, comma, colon))
         return self.trace.derive(tojson(_untraced(value), *options), value)
 
-    def _json_pieces(
-        self, value: Any, ascii_only: bool, comma: str, colon: str
-    ) -> Iterator[TracedStr | str]:
+    def _json_pieces(self, value: Any, ascii_only: bool, comma: str, colon: str) -> Iterator[TracedStr | str]:
         """JSON text of a container that the template put together from traced values."""
         if isinstance(value, TracedDict | TracedList):
             yield self._tojson(value, ascii_only, None, (comma, colon))
@@ -154,7 +191,7 @@ class TracingEnvironment(ChatEnvironment):
                 yield from self._json_pieces(item, ascii_only, comma, colon)
             yield "]"
         else:
-            yield tojson(value, ascii_only)
+            yield tojson(_untraced(value), ascii_only)
 
     def _join(self, value: Iterable[Any], d: str = "", attribute: str | None = None) -> TracedStr:
         items: Iterable[Any] = value
@@ -166,7 +203,7 @@ class TracingEnvironment(ChatEnvironment):
         limit = -1 if count is None else count
         return self.text_of(value).replace(old, new, limit)
 
-    def _length(self, value: Any) -> int:
+    def _length(self, value: Any) -> "int | TracedLength":
         return TracedLength(value) if isinstance(value, TracedStr) else len(value)
 
     def _unfollowed(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -174,14 +211,13 @@ class TracingEnvironment(ChatEnvironment):
 
         def apply(*args: Any, **kwargs: Any) -> Any:
             inputs = [*args, *kwargs.values()]
-            if not any(True for _ in traced_strings(inputs)):
-                return function(*args, **kwargs)
             plain = function(
                 *(_untraced(arg) for arg in args),
                 **{name: _untraced(arg) for name, arg in kwargs.items()},
             )
             if isinstance(plain, str):
-                return self.trace.derive(str(plain), inputs)
+                text = self.trace.derive(str(plain), inputs)
+                return text.as_markup() if isinstance(plain, Markup) else text
             for text in traced_strings(inputs):
                 self.trace.fix(text)
             return plain
@@ -210,75 +246,61 @@ class TracingEnvironment(ChatEnvironment):
         return bool(jinja2.tests.test_sequence(value))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if isinstance(left, str) and any(True for _ in traced_strings((left, right))):
+        if isinstance(left, TracedMarkup):
+            raise UntraceableError("`%` on Markup")
+        if isinstance(left, str) and _has_traced((left, right)):
             return self.trace.derive(str.__str__(left) % _untraced(right), left, right)
         return super().call_binop(context, operator, left, right)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         """Call for a template. A method of plain text with traced arguments becomes the traced method."""
         holder = getattr(__obj, "__self__", None)
-        if type(holder) is str and any(True for _ in traced_strings((args, tuple(kwargs.values())))):
+        # An iterator doesn't show what is in it, so every `join` is taken.
+        if type(holder) is str and (__obj.__name__ == "join" or _has_traced((args, kwargs))):
             __obj = getattr(__self.trace.constant(holder), __obj.__name__)
         return super().call(__context, __obj, *args, **kwargs)
 
+    def wrap_str_format(self, value: Any) -> Callable[..., Any] | None:
+        """``text.format(...)`` by the sandbox's formatter; its inputs are pinned."""
+        holder = getattr(value, "__self__", None)
+        if not isinstance(holder, str) or getattr(value, "__name__", "") not in ("format", "format_map"):
+            return None
+        formatter = super().wrap_str_format(getattr(str(_untraced(holder)), value.__name__))
+        if formatter is None or isinstance(holder, TracedMarkup):
+            raise UntraceableError("`format` that isn't followed")
 
-class TracedLength(int):
-    """A length of traced text: comparing it leaves the comparison as a guard, anything else the exact length."""
+        def apply(*args: Any, **kwargs: Any) -> TracedStr:
+            plain = formatter(*_untraced(args), **_untraced(kwargs))
+            return self.trace.derive(plain, holder, args, kwargs)
 
-    _text: TracedStr
+        return apply
 
-    def __new__(cls, text: TracedStr) -> "TracedLength":
-        self = super().__new__(cls, str.__len__(text))
-        self._text = text
-        return self
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """``obj.attribute``; what traced types have beyond ``str``, ``dict`` and ``list`` isn't there."""
+        plain = _PLAIN_TYPES.get(type(obj))
+        if plain is not None and not hasattr(plain, attribute):
+            return self.getitem(obj, attribute) if plain is dict else self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
 
-    def _exact(self) -> int:
-        return len(self._text)
-
-    def __bool__(self) -> bool:
-        return bool(self._text)
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self._text._trace.ask("length_eq", self._text, other))
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return hash(self._exact())
-
-    def __lt__(self, other: int) -> bool:
-        return bool(self._text._trace.ask("length_lt", self._text, other))
-
-    def __le__(self, other: int) -> bool:
-        return bool(self._text._trace.ask("length_le", self._text, other))
-
-    def __gt__(self, other: int) -> bool:
-        return not self <= other
-
-    def __ge__(self, other: int) -> bool:
-        return not self < other
+    def _strftime_now(self, pattern: str) -> TracedStr:
+        return self.trace.derive(self._clock.strftime(_untraced(pattern)), pattern)
 
 
-def _exact_operator(name: str) -> Callable[..., Any]:
-    inherited = getattr(int, name)
-
-    def method(self: TracedLength, *args: Any) -> Any:
-        return inherited(self._exact(), *args)
-
-    return method
+def _untraceable(*args: Any) -> Any:
+    raise UntraceableError("autoescape")
 
 
-for _name in ("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__mod__", "__rmod__",
-              "__floordiv__", "__rfloordiv__", "__truediv__", "__rtruediv__", "__neg__", "__abs__", "__pow__",
-              "__rpow__", "__int__", "__index__", "__float__", "__str__", "__repr__", "__format__"):  # fmt: skip
-    setattr(TracedLength, _name, _exact_operator(_name))
+def _has_traced(value: object) -> bool:
+    return any(True for _ in traced_strings(value))
 
 
 def _untraced(value: Any) -> Any:
     """A value with every traced string and container replaced by its plain twin."""
     if isinstance(value, TracedStr):
-        return str.__str__(value) + ""
+        plain = str.__str__(value)
+        return Markup(plain) if isinstance(value, TracedMarkup) else plain
+    if isinstance(value, TracedLength):
+        return int(value)
     if isinstance(value, TracedDict | TracedList):
         return value.plain
     if isinstance(value, Undefined):

@@ -8,7 +8,7 @@ holds. Nothing is guessed.
 
 from collections.abc import Iterable, Iterator
 from operator import index as index_of
-from typing import Any, SupportsIndex, TypeGuard, cast
+from typing import Any, Self, SupportsIndex, TypeGuard, cast
 
 from ifttool.template.symbols import (
     MAPS,
@@ -16,6 +16,7 @@ from ifttool.template.symbols import (
     Cut,
     Fixed,
     Guard,
+    Json,
     Key,
     Leaf,
     Map,
@@ -31,6 +32,7 @@ from ifttool.template.symbols import (
 
 # A replacement that brings in text like this may write markup of its own, so each match is followed by itself.
 _MARKUP = frozenset("<>[]|")
+_CHARACTERWISE = frozenset({"upper", "escape"})
 
 
 class Trace:
@@ -67,6 +69,10 @@ class Trace:
         node: Node = result if origin is None else Fixed(origin, result)
         return TracedStr.of(self, (Piece(node, result),))
 
+    def subtree(self, value: "TracedDict | TracedList", options: tuple[Any, ...], text: str) -> "TracedStr":
+        """A container of the data printed as a whole."""
+        return TracedStr.of(self, (Piece(Json(value.path, options), text),))
+
     def wrap(self, value: Any, path: Path) -> Any:
         """Plain JSON data as traced data."""
         if type(value) is str:
@@ -92,7 +98,7 @@ def is_fixed(node: Node) -> bool:
         return True
     if isinstance(node, Leaf):
         path = node.path
-        return path[0] == "kwargs" or (len(path) == 3 and path[2] == "role")
+        return path[0] == "kwargs" or (path[0] == "messages" and path[2:] == ("role",))
     if isinstance(node, Map):
         return is_fixed(node.node)
     return isinstance(node, Cut) and all(is_fixed(part) for part in node.parts)
@@ -126,6 +132,10 @@ def _merged(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
     return tuple(out)
 
 
+class UntraceableError(Exception):
+    """The template does something that traced data can't follow; its trace is lost, its text isn't."""
+
+
 class TracedStr(str):
     """A string that knows the pieces it is made of."""
 
@@ -135,11 +145,15 @@ class TracedStr(str):
     _trace: Trace
 
     @classmethod
-    def of(cls, trace: Trace, pieces: tuple[Piece, ...]) -> "TracedStr":
+    def of(cls, trace: Trace, pieces: tuple[Piece, ...]) -> Self:
         self = cls(pieces[0].text if len(pieces) == 1 else "".join([piece.text for piece in pieces]))
         self._pieces = pieces
         self._trace = trace
         return self
+
+    @property
+    def trace(self) -> Trace:
+        return self._trace
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
@@ -185,7 +199,8 @@ class TracedStr(str):
         return self
 
     def __repr__(self) -> str:
-        return self._map("repr")
+        # Containers print their items this way, in C, so what is returned must be plain.
+        return repr(self._trace.fix(self))
 
     def __format__(self, spec: str) -> str:
         return format(self._trace.fix(self), spec)
@@ -206,7 +221,7 @@ class TracedStr(str):
             low, high = share(lengths, index, bounds)
             text = piece.text[low:high]
             pieces.append(Piece(text if fixed else Cut(select, nodes, index), text, piece.block))
-        return TracedStr.of(self._trace, _merged(pieces))
+        return type(self).of(self._trace, _merged(pieces))
 
     def strip(self, chars: str | None = None) -> "TracedStr":
         return self._cut(("strip", self._argument(chars)))
@@ -227,7 +242,7 @@ class TracedStr(str):
         if isinstance(key, slice):
             if key.step not in (None, 1):
                 return self._trace.derive(str.__getitem__(self, key), self)
-            return self._cut(("slice", key.start, key.stop))
+            return self._cut(("slice", *(None if end is None else index_of(end) for end in (key.start, key.stop))))
         position = index_of(key)  # a TypeError for `text["key"]`, which Jinja turns into undefined
         needed = position + 1 if position >= 0 else -position
         if self._trace.ask("length_lt", self, needed):
@@ -252,7 +267,8 @@ class TracedStr(str):
         return SplitResult(self, kind, separator, limit)
 
     def splitlines(self, keepends: bool = False) -> list[str]:
-        return [self._trace.derive(part, self) for part in str.splitlines(self, keepends)]
+        parts = self._trace.fix(self).splitlines(keepends)
+        return [self._trace.derive(part, self) for part in parts]
 
     def partition(self, sep: str) -> Any:
         return tuple(self._cut(("partition", self._argument(sep), index)) for index in range(3))
@@ -286,10 +302,18 @@ class TracedStr(str):
             for text in (apply(piece.text, *args),)
         ]
         whole = apply(str.__str__(self), *args)
-        # Only upper() looks at each character alone; the others depend on what stands before it.
-        if len(pieces) == 1 or (function == "upper"):
-            return TracedStr.of(self._trace, _merged(pieces))
-        return self._trace.derive(whole, self)
+        # The others depend on what stands before a character.
+        if len(pieces) == 1 or function in _CHARACTERWISE:
+            return type(self).of(self._trace, _merged(pieces))
+        return type(self).of(self._trace, self._trace.derive(whole, self).pieces)
+
+    def escaped(self) -> "TracedMarkup":
+        """The text with what HTML gives a meaning escaped, as Markup."""
+        return TracedMarkup.of(self._trace, self._map("escape").pieces)
+
+    def as_markup(self) -> "TracedMarkup":
+        """The same text, declared to be Markup."""
+        return TracedMarkup.of(self._trace, self._pieces)
 
     def upper(self) -> "TracedStr":
         return self._map("upper")
@@ -374,7 +398,10 @@ class TracedStr(str):
 def _fixed_argument(trace: Trace, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_fixed_argument(trace, item) for item in value)
-    return trace.fix(value) if isinstance(value, TracedStr) else value
+    if isinstance(value, TracedStr):
+        return trace.fix(value)
+    # A traced length becomes the exact one.
+    return index_of(value) if isinstance(value, SupportsIndex) else value
 
 
 def _predicate(name: str) -> Any:
@@ -390,6 +417,7 @@ def _unfollowed(name: str) -> Any:
         result = getattr(str, name)(self._trace.fix(self), *arguments, **kwargs)
         return self._trace.derive(result, self, args) if isinstance(result, str) else result
 
+    method.__name__ = name  # the sandbox knows `format` by its name
     return method
 
 
@@ -398,6 +426,49 @@ for _name in (name for name in vars(str) if name.startswith("is")):
 for _name in ("center", "ljust", "rjust", "zfill", "expandtabs", "translate", "encode", "format", "format_map"):
     setattr(TracedStr, _name, _unfollowed(_name))
 TracedStr.rindex = _unfollowed("rindex")  # type: ignore[method-assign]
+
+
+class TracedMarkup(TracedStr):
+    """Text that ``|safe`` or ``|escape`` declared to be HTML: ``+`` escapes the other side.
+
+    Chat templates use it by accident (``tojson | safe``). Operations that they don't use on it lose the trace.
+    """
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        return self
+
+    def __str__(self) -> str:
+        return TracedStr.of(self._trace, self._pieces)
+
+    def __add__(self, other: object) -> Any:
+        if not isinstance(other, str):
+            return NotImplemented
+        return TracedMarkup.of(self._trace, _merged(self._pieces + self._escaped_pieces(other)))
+
+    def __radd__(self, other: object) -> Any:
+        if not isinstance(other, str):
+            return NotImplemented
+        return TracedMarkup.of(self._trace, _merged(self._escaped_pieces(other) + self._pieces))
+
+    def _escaped_pieces(self, other: str) -> tuple[Piece, ...]:
+        if isinstance(other, TracedMarkup):
+            return other.pieces
+        return TracedStr.of(self._trace, self._pieces_of(other)).escaped().pieces
+
+    def escaped(self) -> "TracedMarkup":
+        return self
+
+
+def _lost(*args: Any, **kwargs: Any) -> Any:
+    raise UntraceableError("an operation on Markup that isn't followed")
+
+
+for _name in ("__mul__", "__rmul__", "__mod__", "__rmod__", "__iter__", "__format__", "join", "replace",
+              "splitlines", "format", "format_map", "center", "ljust", "rjust", "zfill", "expandtabs",
+              "translate"):  # fmt: skip
+    setattr(TracedMarkup, _name, _lost)
 
 
 class SplitResult(list[str]):
@@ -419,17 +490,28 @@ class SplitResult(list[str]):
         self._ask_size()
         return super().__getitem__(key)
 
-    def __len__(self) -> int:
+    def __reversed__(self) -> Iterator[str]:
+        yield self[-1]
         self._ask_size()
-        return super().__len__()
+        yield from [*self][-2::-1]
 
-    def __iter__(self) -> Iterator[str]:
-        self._ask_size()
-        return super().__iter__()
+    def __radd__(self, other: list[Any]) -> list[Any]:
+        return [*other, *self]
 
-    def __contains__(self, item: object) -> bool:
+
+def _sized(name: str) -> Any:
+    inherited = getattr(list, name)
+
+    def method(self: SplitResult, *args: Any) -> Any:
         self._ask_size()
-        return super().__contains__(item)
+        return inherited(self, *args)
+
+    return method
+
+
+for _name in ("__len__", "__iter__", "__contains__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__",
+              "__add__", "__mul__", "__rmul__", "__repr__", "index", "count", "copy"):  # fmt: skip
+    setattr(SplitResult, _name, _sized(_name))
 
 
 class TracedDict(dict[str, Any]):
@@ -460,6 +542,12 @@ class TracedDict(dict[str, Any]):
         self._look()
         return bool(self._plain)
 
+    def __str__(self) -> str:
+        return self._trace.subtree(self, ("repr",), repr(self._plain))
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
     def copy(self) -> dict[str, Any]:
         self._look()
         return dict(super().items())
@@ -485,13 +573,20 @@ class TracedList(list[Any]):
             return
         self._seen = True
         self._trace.guards[Structure(self._path, signature(self._plain))] = None
-        super().extend(
-            self._trace.wrap(value, (*self._path, index)) for index, value in enumerate(self._plain)
-        )
+        super().extend(self._trace.wrap(value, (*self._path, index)) for index, value in enumerate(self._plain))
 
     def __bool__(self) -> bool:
         self._look()
         return bool(self._plain)
+
+    def __str__(self) -> str:
+        return self._trace.subtree(self, ("repr",), repr(self._plain))
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+    def __radd__(self, other: list[Any]) -> list[Any]:
+        return [*other, *self]
 
 
 def _looking(base: type, name: str) -> Any:
@@ -508,7 +603,8 @@ for _name in ("__getitem__", "__iter__", "__len__", "__contains__", "__eq__", "_
               "__ror__", "__repr__", "get", "keys", "values", "items"):  # fmt: skip
     setattr(TracedDict, _name, _looking(dict, _name))
 for _name in ("__getitem__", "__iter__", "__len__", "__contains__", "__eq__", "__ne__", "__reversed__", "__add__",
-              "__mul__", "__rmul__", "__lt__", "__gt__", "__repr__", "index", "count", "copy"):  # fmt: skip
+              "__mul__", "__rmul__", "__lt__", "__le__", "__gt__", "__ge__", "__repr__", "index", "count",
+              "copy"):  # fmt: skip
     setattr(TracedList, _name, _looking(list, _name))
 
 

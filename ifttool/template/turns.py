@@ -92,9 +92,7 @@ def _is_header(node: Node) -> bool:
 def locate(pieces: Sequence[Piece], message: int) -> _Located | None:
     """Find a message's own content in a render; None if the render holds none of it."""
     own = [
-        index
-        for index, piece in enumerate(pieces)
-        if message_of(piece.node) == message and not _is_header(piece.node)
+        index for index, piece in enumerate(pieces) if message_of(piece.node) == message and not _is_header(piece.node)
     ]
     if not own:
         return None
@@ -152,7 +150,8 @@ def own_end(own: TracedRender, message: int, prompt: TracedRender | None) -> tup
     markers = list(MARKER.finditer(tail))
     if prompt is not None and markers and (header := prompt_tail(prompt)):
         opening = tail[markers[-1].start() :]
-        if header.endswith(opening) and tail != header and (opening != tail or opening.rstrip() != opening):
+        is_header = tail != header or MARKER.sub("", tail).strip()  # an end of turn has no words of its own
+        if header.endswith(opening) and is_header and (opening != tail or opening.rstrip() != opening):
             end = markers[0].end() if len(markers) > 1 else 0
     return (place.stop, place.stop + end)
 
@@ -203,16 +202,19 @@ def judge(
         start = place.start
     eot = own.text[ending[0] : ending[1]] if own is not None and ending is not None else ""
     tail = full.text[place.stop : place.tail_stop]
-    end = place.stop + (len(eot) if tail.startswith(eot) else _shared_ending(tail, eot, header))
+    closing = place.stop, place.stop + (len(eot) if tail.startswith(eot) else _shared_ending(tail, eot, header))
     verdict = Verdict.PROMPT
     opens = not generated or (prompt is not None and own is not None and ask.starts(own, prompt))
     if opens and own is not None and ending is not None:
         closed = TracedRender(own.text[: ending[1]], cut_at(own.pieces, ending[1]), ())
         verdict = Verdict.EXACT if ask.starts(full, closed) else Verdict.HISTORY
-    intervals = _without_foreign(full.pieces, message, start, end)
+        if verdict is Verdict.EXACT:
+            # What the message owns further on (gpt-oss heads a tool's result with the name in the call) isn't its turn.
+            closing = ending
+    intervals = _without_foreign(full.pieces, message, start, closing[1])
     lost = full.lost or (own is not None and own.lost) or (prompt is not None and prompt.lost)
     guards = tuple(ask.guards) if ask.general and not lost else None
-    return Judgement(TurnSpan(message, intervals, verdict, (place.stop, end)), guards)
+    return Judgement(TurnSpan(message, intervals, verdict, closing), guards)
 
 
 def judge_texts(full: TracedRender, own: str, prompt: str, message: int) -> TurnSpan | None:
@@ -298,9 +300,7 @@ def _judge_by_text(
     return TurnSpan(message, (interval,) if interval[0] < end else (), Verdict.EXACT, interval)
 
 
-def _without_foreign(
-    pieces: Sequence[Piece], message: int, start: int, end: int
-) -> tuple[tuple[int, int], ...]:
+def _without_foreign(pieces: Sequence[Piece], message: int, start: int, end: int) -> tuple[tuple[int, int], ...]:
     """``[start, end)`` less what other messages, tools or kwargs own in it."""
     intervals: list[tuple[int, int]] = []
     position = 0

@@ -82,10 +82,9 @@ class AnchorMasks:
             [len(anchor.expected) for anchor in usable],
         )
         header_row = np.repeat(row_of, [len(anchor.header_ids) for anchor in usable])
-        header_at = (
-            offset[first[header_row] + np.concatenate([anchor.header_base for anchor in usable])]
-            + np.concatenate([anchor.header_add for anchor in usable])
-        )
+        header_at = offset[
+            first[header_row] + np.concatenate([anchor.header_base for anchor in usable])
+        ] + np.concatenate([anchor.header_add for anchor in usable])
         header_ids = np.concatenate([anchor.header_ids for anchor in usable])
         inside = header_at < rows[header_row + 1]
         matches = inside & (ids[np.where(inside, header_at, 0)] == header_ids)
@@ -135,9 +134,7 @@ class AnchorMasks:
             table[:, 2].astype(np.int32),
         )
 
-    def _anchor(
-        self, policy: Policy, boundary: int, expected: Sequence[Expected]
-    ) -> tuple[int, list[int]] | None:
+    def _anchor(self, policy: Policy, boundary: int, expected: Sequence[Expected]) -> tuple[int, list[int]] | None:
         """The control token that a boundary is counted from, and the ids of the constant text between them."""
         texts = self._control.own_texts(policy.layout)
         if boundary == len(texts):

@@ -1,6 +1,7 @@
 """Encoding a completion on its own where a token would straddle its start: the ids that inference works with."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import tokenizers
@@ -18,9 +19,7 @@ _SENTINELS = ("\n", "a", ".", "0")
 _WINDOW = 64
 
 
-def crossed(
-    backend: tokenizers.Tokenizer, text: str, encoded: EncodedBatch, points: Sequence[int]
-) -> list[int]:
+def crossed(backend: tokenizers.Tokenizer, text: str, encoded: EncodedBatch, points: Sequence[int]) -> list[int]:
     """Which of ``points`` (in characters) a token straddles, or leaves its mark on.
 
     A text that ended at such a point would have other ids before it than this row has: because a merge goes across
@@ -58,7 +57,7 @@ def encode_split(backend: tokenizers.Tokenizer, text: str, points: Sequence[int]
     """
     bounds = [0, *points, len(text)]
     parts = [encode_with(backend, [text[: bounds[1]]])]
-    for low, high in zip(bounds[1:-1], bounds[2:], strict=True):
+    for low, high in pairwise(bounds[1:]):
         parts.append(_continued(backend, text[low:high]).shifted(low))
     return joined(parts)
 

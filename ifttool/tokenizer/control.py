@@ -157,8 +157,7 @@ class ControlTokens:
 
     def _spellings(self, block: int) -> dict[int, str]:
         return {
-            token_id: chr(block + number) * len(token)
-            for number, (token_id, token) in enumerate(self._texts.items())
+            token_id: chr(block + number) * len(token) for number, (token_id, token) in enumerate(self._texts.items())
         }
 
     def _twin(self, block: int) -> tokenizers.Tokenizer:

@@ -43,7 +43,7 @@ def encode_with(backend: tokenizers.Tokenizer, texts: Sequence[str]) -> EncodedB
 
 
 def spell(tokenizer: Tokenizer, ids: Sequence[int]) -> tuple[str, list[tuple[int, int]]]:
-    """The text that ids spell one by one, and each token's half-open bounds in it, also where no text gives these ids."""
+    """The text that ids spell one by one, and each token's bounds in it, also where no text gives these ids."""
     stream = DecodeStream(skip_special_tokens=False)
     bounds = []
     parts: list[str] = []

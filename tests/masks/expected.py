@@ -6,6 +6,7 @@ conversation.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,10 +79,22 @@ def exact_spans(texts: JinjaTexts, row: Row) -> dict[int, Span]:
         own = texts(messages[: turn + 1], tools)
         if prompt is None or own is None or not (own.startswith(prompt) and full.startswith(prompt)):
             continue
-        end = max(_end_of_turn(own, message), len(prompt))
+        end = max(_end_of_turn(_without_next_prompt(texts, own), message), len(prompt))
         if full.startswith(own[:end]):
             spans[turn] = (len(prompt), end)
     return spans
+
+
+def _without_next_prompt(texts: JinjaTexts, own: str) -> str:
+    """A turn's own render, less the next generation prompt where the template prints one without being asked."""
+    question = [{"role": "user", "content": "zq0czq"}]
+    prompt = texts(question, prompt=True) or ""
+    if texts(question) != prompt:
+        return own
+    closing = prompt.rpartition("zq0czq")[2]
+    marker = re.search(r"<[^<>\s]+>", closing)
+    header = closing[marker.end() :] if marker else ""
+    return own.removesuffix(header) if header.strip() else own
 
 
 def _end_of_turn(own: str, message: Message) -> int:

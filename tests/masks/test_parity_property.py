@@ -7,7 +7,17 @@ import pytest
 
 from masks.conversations import MARKED
 from masks.expected import JinjaTexts, TransformersTexts, exact_spans, Tokens
-from masks.generators import Outcome, Row, Sample, cached_tokenizer, run, tokenizer_folder, tokenizer_names, tokenizer_path, worker
+from masks.generators import (
+    Outcome,
+    Row,
+    Sample,
+    cached_tokenizer,
+    run,
+    tokenizer_folder,
+    tokenizer_names,
+    tokenizer_path,
+    worker,
+)
 from parity.corpus import all_names, template_text
 
 FAST_STEP = 40

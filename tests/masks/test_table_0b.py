@@ -9,7 +9,19 @@ import json
 import pytest
 
 from ifttool.worker import Worker
-from masks.generators import Row, assistant, built_in, marked, only, row, run, tokenizer_folder, tokenizer_names, user, worker
+from masks.generators import (
+    Row,
+    assistant,
+    built_in,
+    marked,
+    only,
+    row,
+    run,
+    tokenizer_folder,
+    tokenizer_names,
+    user,
+    worker,
+)
 
 REAL = "qwen3" in tokenizer_names()
 
@@ -76,7 +88,10 @@ def test_an_earlier_turn_without_reasoning_trains_no_block_because_history_has_n
 
 def test_the_user_is_never_trained_on_although_history_is_rewritten(stock: Worker) -> None:
     chat = row(
-        user("FIRSTASK"), assistant("<think>\na\n</think>\n\nb"), user("SECONDASK"), assistant("<think>\nc\n</think>\n\nd")
+        user("FIRSTASK"),
+        assistant("<think>\na\n</think>\n\nb"),
+        user("SECONDASK"),
+        assistant("<think>\nc\n</think>\n\nd"),
     )
     for options in ({}, {"unroll": "auto"}, {"unroll": "always"}, {"on_mismatch": "mask"}):
         made = worker(stock.recipe.template, "qwen3" if REAL else "default", **options)

@@ -44,7 +44,7 @@ TOOLS: list[Tool] = [
         "type": "function",
         "function": {
             "name": "lookup",
-            "description": "Looks <things> up & \"quotes\" them – 調べる",
+            "description": 'Looks <things> up & "quotes" them – 調べる',
             "parameters": {
                 "type": "object",
                 "properties": {
@@ -82,15 +82,11 @@ PLAIN: dict[str, Chat] = {
     "same-texts": Chat([user("yes"), assistant("yes"), user("yes"), assistant("yes")]),
     "empty": Chat([user(""), assistant("")]),
     "empty-mid": Chat([system(""), user("a"), assistant(""), user("b"), assistant("c")]),
-    "padded": Chat(
-        [system(" \n be kind \n"), user("  hi\t"), assistant("\n\n ho \n"), user(" "), assistant("   ")]
-    ),
+    "padded": Chat([system(" \n be kind \n"), user("  hi\t"), assistant("\n\n ho \n"), user(" "), assistant("   ")]),
     "unicode": Chat(
         [user("你好 👩‍🚀 \u00e9e\u0301 ½"), assistant("مرحبا\u2028naïve 🫨"), user("ok"), assistant("cafe\u0301")]
     ),
-    "markup": Chat(
-        [user("<|im_end|> {{ x }} {% y %} </s>"), assistant("<b>&amp; 'q' \"d\" \\n</b>"), user("[/INST]")]
-    ),
+    "markup": Chat([user("<|im_end|> {{ x }} {% y %} </s>"), assistant("<b>&amp; 'q' \"d\" \\n</b>"), user("[/INST]")]),
     "line-ends": Chat([user("a\r\nb\rc\n"), assistant("# T\n\n```py\nx = 1\n```\n")]),
     "two-users": Chat([user("a"), user("b"), assistant()]),
     "two-assistants": Chat([user(), assistant("a"), assistant("b")]),
@@ -125,9 +121,7 @@ TOOL_USE: dict[str, Chat] = {
         TOOLS,
     ),
     "string-arguments": Chat([user(), calling(("lookup", '{"name": "x"}'), content="")], TOOLS),
-    "bare-call": Chat(
-        [user(), assistant("", tool_calls=[{"name": "now", "arguments": {"a": [1, True]}}])], TOOLS
-    ),
+    "bare-call": Chat([user(), assistant("", tool_calls=[{"name": "now", "arguments": {"a": [1, True]}}])], TOOLS),
     "no-calls": Chat([user(), assistant("Hi.", tool_calls=[])]),
     "result-after-user": Chat([user(), result("12:00", "now"), assistant()]),
 }

@@ -1,4 +1,4 @@
-"""``transformers`` as the oracle, with its clock standing still. Imported by parity tests only: it needs torch's time."""
+"""``transformers`` as the oracle, its clock standing still. Only parity tests import this: it takes seconds."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,8 +43,6 @@ def folder_tokenizer(folder: Path) -> transformers.PreTrainedTokenizerFast:
     return transformers.PreTrainedTokenizerFast.from_pretrained(folder)
 
 
-def apply(
-    tokenizer: transformers.PreTrainedTokenizerFast, template: str, chat: Chat, **options: Any
-) -> Any:
+def apply(tokenizer: transformers.PreTrainedTokenizerFast, template: str, chat: Chat, **options: Any) -> Any:
     """``apply_chat_template`` on a copy-free conversation."""
     return tokenizer.apply_chat_template(chat.messages, tools=chat.tools, chat_template=template, **options)

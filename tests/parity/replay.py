@@ -16,13 +16,14 @@ import markupsafe
 from ifttool.template.chat_template import TracedRender
 from ifttool.template.symbols import Cut, Fixed, Guard, Json, Key, Leaf, Map, Node, Path, Structure
 
-_RENDERED = frozenset("upper lower capitalize title casefold swapcase replace".split())
+_RENDERED = frozenset(["upper", "lower", "capitalize", "title", "casefold", "swapcase", "replace"])
 
 # Strings that flip what templates ask about: blanks, edges, reasoning tags, escapes, line ends, case, normal forms.
 FRAGMENTS = (
-    "", " ", "\n", "a", "Zz", "  padded ", "\n\nlines\n", "</think>", "<think>\nx\n</think>\n\ny", "a</think>b</think>c",
-    "<|im_end|>", "&<>'\"", "\\", "{{ x }}", "e\u0301", "ﬁ ß Σ", "你好", "🫨", "\u2028", "12", '{"k": "v", "n": [1, "s"]}',
-    "<b>bold</b>", "it's", "tool_name", "x" * 40, "[TOOL_CALLS]", "string", "object", "<tool_response>r</tool_response>",
+    "", " ", "\n", "a", "Zz", "  padded ", "\n\nlines\n", "</think>", "<think>\nx\n</think>\n\ny",
+    "a</think>b</think>c", "<|im_end|>", "&<>'\"", "\\", "{{ x }}", "e\u0301", "ﬁ ß Σ", "你好", "🫨", "\u2028",
+    "12", '{"k": "v", "n": [1, "s"]}', "<b>bold</b>", "it's", "tool_name", "x" * 40, "[TOOL_CALLS]", "string",
+    "object", "<tool_response>r</tool_response>",
 )  # fmt: skip
 
 
@@ -70,9 +71,7 @@ def _subtree_text(value: Any, options: tuple[Any, ...]) -> str:
     if options == ("repr",):
         return repr(value)
     ascii_only, indent, separators, sort_keys = options
-    return json.dumps(
-        value, ensure_ascii=ascii_only, indent=indent, separators=separators, sort_keys=sort_keys
-    )
+    return json.dumps(value, ensure_ascii=ascii_only, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _mapped(function: str, args: tuple[Any, ...], text: str) -> str:
@@ -145,9 +144,7 @@ def _answer(guard: Guard, data: ChatData) -> tuple[Any, type]:
     # A tuple is another traced string, but for startswith and endswith it is what Python takes: alternatives.
     literal = guard.test in ("startswith", "endswith")
     args = [
-        arg
-        if literal or not isinstance(arg, tuple)
-        else "".join(evaluate(node, data) for node in arg)
+        arg if literal or not isinstance(arg, tuple) else "".join(evaluate(node, data) for node in arg)
         for arg in guard.args
     ]
     asked = _ASKED.get(guard.test)
@@ -236,9 +233,7 @@ def _other_value(value: Any, chance: random.Random) -> Any:
     return [_other_value(item, chance) for item in value for _ in range(chance.choice((1, 1, 1, 2)))]
 
 
-def _put_back(
-    data: ChatData, original: ChatData, path: Path, *, keep_texts: bool, chance: random.Random
-) -> None:
+def _put_back(data: ChatData, original: ChatData, path: Path, *, keep_texts: bool, chance: random.Random) -> None:
     """Restore what stands at a path; a structure gets its keys back but may keep other texts inside."""
     parent: Any = {"messages": data.messages, "tools": data.tools}
     source: Any = {"messages": original.messages, "tools": original.tools}

