@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -104,33 +104,34 @@ def _once_more(task: Task, crew: "_Crew") -> SplitResult:
     result = crew.run_alone(task)
     if result is not None:
         return result
-    poison = set(_poison(task, list(range(len(task.split.items))), crew))
+    rows = list(task.split.rows())
+    poison = set(_poison(task, rows, list(range(len(rows))), crew))
     if not poison:
         raise _Failure(
             "a worker died while it wrote a shard, but on no single row",
             hint="this is often a lack of memory: try fewer --workers",
         )
     items = [
-        _rejected(item) if index in poison and isinstance(item, RawRow) else item
-        for index, item in enumerate(task.split.items)
+        _rejected(item) if index in poison and isinstance(item, RawRow) else item for index, item in enumerate(rows)
     ]
-    result = crew.run_alone(replace(task, split=replace(task.split, items=items)))
+    result = crew.run_alone(replace(task, split=replace(task.split, part=None, items=items)))
     if result is None:
         raise _Failure("a worker died again after the rows that killed it were taken out")
     return result
 
 
-def _poison(task: Task, indices: list[int], crew: "_Crew") -> Iterator[int]:
+def _poison(task: Task, rows: Sequence[RawRow | SkippedLine], indices: list[int], crew: "_Crew") -> Iterator[int]:
     """Rows that kill a worker, by halving."""
-    part = replace(task, split=Split(task.split.index, [task.split.items[index] for index in indices]))
+    some = [rows[index] for index in indices]
+    part = replace(task, split=Split(task.split.index, task.split.source, items=some))
     if crew.run_alone(part) is not None:
         return
     if len(indices) == 1:
         yield indices[0]
         return
     middle = len(indices) // 2
-    yield from _poison(task, indices[:middle], crew)
-    yield from _poison(task, indices[middle:], crew)
+    yield from _poison(task, rows, indices[:middle], crew)
+    yield from _poison(task, rows, indices[middle:], crew)
 
 
 def _rejected(row: RawRow) -> SkippedLine:

@@ -131,7 +131,7 @@ def run_shards(
         for task, result in run_tasks(tasks, worker, schema, workers=workers or default_workers()):
             results.append(result)
             counted += result.tally
-            read += sum(item.place.byte_len for item in task.split.items)
+            read += task.split.size
             if on_progress is not None:
                 on_progress(counted, read)
         results.sort(key=lambda result: result.index)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ifttool.errors import RowError
 from ifttool.io.atomic import atomic_writer
-from ifttool.io.source import SkippedLine, read_rows
+from ifttool.io.inputs import STDIN
+from ifttool.io.source import ByteRange, SkippedLine, probe, read_rows, split_ranges
 from ifttool.ledger import Tally, reject_line
 from ifttool.records import Place, RawRow
 from ifttool.shards import ShardInfo, ShardWriter
@@ -23,10 +24,34 @@ SPLIT_BYTES = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Rows ``index`` of the run's units of work, in input order."""
+    """A unit of work: a part of a plain file, which whoever works on it reads, or rows that were read already.
+
+    Attributes:
+        index: Its place among the units of the run, in input order.
+        source: The input.
+        part: Which bytes of a plain file; None if ``items`` holds the rows.
+        items: The rows of an input that can only be read from its start (compressed, Parquet, standard input).
+    """
 
     index: int
-    items: Sequence[RawRow | SkippedLine]
+    source: str
+    part: ByteRange | None = None
+    items: Sequence[RawRow | SkippedLine] = ()
+
+    def rows(self) -> Iterable[RawRow | SkippedLine]:
+        """The rows, in order.
+
+        Raises:
+            InputChanged: The file isn't what it was when the run was planned.
+        """
+        return self.items if self.part is None else read_rows(self.source, byte_range=self.part)
+
+    @property
+    def size(self) -> int:
+        """Bytes of input."""
+        if self.part is not None:
+            return self.part.stop - self.part.start
+        return sum(item.place.byte_len + 1 for item in self.items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +85,28 @@ def read_splits(
     """Cut inputs into units of work. A split never spans two inputs; without any rows there is one empty split."""
     index = 0
     for source in sources:
-        items: list[RawRow | SkippedLine] = []
-        held = 0
-        for item in read_rows(source, stdin=stdin):
-            items.append(item)
-            held += item.place.byte_len + 64
-            if held >= split_bytes:
-                yield Split(index, items)
-                index, items, held = index + 1, [], 0
-        if items:
-            yield Split(index, items)
-            index += 1
+        for split in _splits_of(source, index, stdin, split_bytes):
+            yield split
+            index = split.index + 1
     if not index:
-        yield Split(0, ())
+        yield Split(0, "")
+
+
+def _splits_of(source: str, index: int, stdin: BinaryIO | None, split_bytes: int) -> Iterator[Split]:
+    if source != STDIN and Path(source).is_file() and probe(source) == "plain":
+        for number, part in enumerate(split_ranges(source, target_bytes=split_bytes), index):
+            yield Split(number, source, part)
+        return
+    items: list[RawRow | SkippedLine] = []
+    held = 0
+    for item in read_rows(source, stdin=stdin):
+        items.append(item)
+        held += item.place.byte_len + 1
+        if held >= split_bytes:
+            yield Split(index, source, items=items)
+            index, items, held = index + 1, [], 0
+    if items:
+        yield Split(index, source, items=items)
 
 
 def process_split(split: Split, worker: Worker, paths: PartPaths, *, schema: "pa.Schema") -> SplitResult:
@@ -91,7 +125,7 @@ def process_split(split: Split, worker: Worker, paths: PartPaths, *, schema: "pa
             rejects.write(reject_line(place, data, error, kind=kind))
 
         with ShardWriter(paths.shard, provenance=paths.provenance, schema=schema) as writer:
-            for samples in worker.samples(split.items, tally, refuse):
+            for samples in worker.samples(split.rows(), tally, refuse):
                 writer.add(samples)
     tally.check()
     return SplitResult(split.index, tally, writer.info(), left_out)

@@ -207,7 +207,7 @@ def test_shards_depend_on_the_input_alone(tmp_path: Path, chats: Path, monkeypat
     ifttool.mask(chats, tmp_path / "many")
     ifttool.mask(chats, tmp_path / "many.parquet")
     shards = read_manifest(tmp_path / "many")["shards"]
-    assert [shard["path"] for shard in shards] == [f"data/train-{n:05d}-of-00005.parquet" for n in range(5)]
+    assert [shard["path"] for shard in shards] == [f"data/train-{n:05d}-of-00003.parquet" for n in range(3)]
     assert read_shards(tmp_path / "many") == read_shards(tmp_path / "one")
     assert read_provenance(tmp_path / "many") == read_provenance(tmp_path / "one")
     assert pq.read_table(tmp_path / "many.parquet") == pq.read_table(tmp_path / "one.parquet")

@@ -85,6 +85,19 @@ def exact_spans(texts: JinjaTexts, row: Row) -> dict[int, Span]:
     return spans
 
 
+def blank_tails(texts: JinjaTexts, row: Row) -> list[Span]:
+    """White space behind the completions of turns that say nothing: whose it is, no text tells."""
+    messages, tools = row["messages"], row.get("tools")
+    full = texts(messages, tools) or ""
+    tails = []
+    for turn, message in enumerate(messages):
+        own = texts(messages[: turn + 1], tools) or ""
+        if message["role"] == "assistant" and not (message["content"] or "").strip() and full.startswith(own):
+            own = _without_next_prompt(texts, own)
+            tails.append((len(own.rstrip()), len(own) + 1))
+    return tails
+
+
 def _without_next_prompt(texts: JinjaTexts, own: str) -> str:
     """A turn's own render, less the next generation prompt where the template prints one without being asked."""
     question = [{"role": "user", "content": "zq0czq"}]
@@ -138,9 +151,9 @@ class Tokens:
         return any(bit and inside for bit, inside in zip(mask, self.mask(spans), strict=True))
 
     def without(self, spans: Sequence[Span], mask: Sequence[int]) -> list[int]:
-        """A mask less what starts in the spans or at their ends."""
-        widened = self.mask([(low, high + 1) for low, high in spans])
-        return [bit for bit, left_out in zip(mask, widened, strict=True) if not left_out]
+        """A mask less what starts in the spans."""
+        inside = self.mask(spans)
+        return [bit for bit, left_out in zip(mask, inside, strict=True) if not left_out]
 
     def foreign_words(self, mask: Sequence[int], messages: Sequence[Message]) -> list[str]:
         """Marked words of untrained roles that a trained token overlaps."""
