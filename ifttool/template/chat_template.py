@@ -9,6 +9,7 @@ from ifttool.errors import RowError
 from ifttool.records import Message
 from ifttool.template.environment import ChatEnvironment, TemplateRaisedError, compile_template
 from ifttool.template.symbols import Guard, Piece, Structure
+from ifttool.template.traced_containers import wrap
 from ifttool.template.traced_environment import TracingEnvironment
 from ifttool.template.tracing import Trace
 
@@ -105,9 +106,9 @@ class ChatTemplate:
         trace = Trace()
         variables = {
             **self._special_tokens,
-            **{name: trace.wrap(value, ("kwargs", name)) for name, value in self.kwargs.items()},
+            **{name: wrap(trace, value, ("kwargs", name)) for name, value in self.kwargs.items()},
             "messages": [_traced_message(trace, message, index) for index, message in enumerate(messages)],
-            "tools": trace.wrap(list(tools), ("tools",)) if tools is not None else None,
+            "tools": wrap(trace, list(tools), ("tools",)) if tools is not None else None,
             "documents": None,
             "add_generation_prompt": add_generation_prompt,
         }
@@ -145,5 +146,5 @@ def _traced_message(trace: Trace, message: Message, index: int) -> Message:
     traced = {}
     for name, value in fields.items():
         alias = source is not None and name in REASONING_FIELDS and value is message[source]
-        traced[name] = trace.wrap(value, ("messages", index, source if alias and source else name))
+        traced[name] = wrap(trace, value, ("messages", index, source if alias and source else name))
     return traced

@@ -17,18 +17,10 @@ from markupsafe import Markup
 
 from ifttool.template.environment import ChatEnvironment, tojson
 from ifttool.template.symbols import Piece
+from ifttool.template.traced_containers import TracedDict, TracedList, subtree
 from ifttool.template.traced_length import TracedLength
-from ifttool.template.tracing import (
-    SplitResult,
-    Trace,
-    TracedDict,
-    TracedList,
-    TracedMarkup,
-    TracedStr,
-    UntraceableError,
-    join,
-    traced_strings,
-)
+from ifttool.template.traced_markup import TracedMarkup, UntraceableError, as_markup, escaped
+from ifttool.template.tracing import SplitResult, Trace, TracedStr, join, traced_strings
 
 # Filters that hand their input on untouched or use only operations that traced data follows by itself.
 _TRANSPARENT_FILTERS = frozenset(
@@ -93,9 +85,9 @@ class TracingEnvironment(ChatEnvironment):
             tojson=self._tojson,
             join=self._join,
             replace=self._replace,
-            safe=lambda value: self.text_of(value).as_markup(),
-            escape=lambda value: self.text_of(value, keep_markup=True).escaped(),
-            e=lambda value: self.text_of(value, keep_markup=True).escaped(),
+            safe=lambda value: as_markup(self.text_of(value)),
+            escape=lambda value: escaped(self.text_of(value, keep_markup=True)),
+            e=lambda value: escaped(self.text_of(value, keep_markup=True)),
             trim=lambda value, chars=None: self.text_of(value, keep_markup=True).strip(chars),
             string=lambda value: self.text_of(value, keep_markup=True),
             length=self._length,
@@ -163,7 +155,7 @@ class TracingEnvironment(ChatEnvironment):
             separators = (separators[0], separators[1])
         options = (ensure_ascii, indent, separators, sort_keys)
         if isinstance(value, TracedDict | TracedList):
-            return self.trace.subtree(value, options, tojson(value.plain, *options))
+            return subtree(self.trace, value, options, tojson(value.plain, *options))
         if indent is None and not sort_keys:
             comma, colon = separators or (", ", ": ")
             return join(self.trace, "", self._json_pieces(value, ensure_ascii, comma, colon))
@@ -174,7 +166,7 @@ class TracingEnvironment(ChatEnvironment):
         if isinstance(value, TracedDict | TracedList):
             yield self._tojson(value, ascii_only, None, (comma, colon))
         elif isinstance(value, TracedStr):
-            yield value._map("json", ascii_only)
+            yield value.mapped("json", ascii_only)
         elif isinstance(value, dict):
             yield "{"
             for index, (key, item) in enumerate(value.items()):
@@ -217,7 +209,7 @@ class TracingEnvironment(ChatEnvironment):
             )
             if isinstance(plain, str):
                 text = self.trace.derive(str(plain), inputs)
-                return text.as_markup() if isinstance(plain, Markup) else text
+                return as_markup(text) if isinstance(plain, Markup) else text
             for text in traced_strings(inputs):
                 self.trace.fix(text)
             return plain

@@ -16,7 +16,6 @@ from ifttool.template.symbols import (
     Cut,
     Fixed,
     Guard,
-    Json,
     Key,
     Leaf,
     Map,
@@ -27,7 +26,6 @@ from ifttool.template.symbols import (
     owner,
     select_bounds,
     share,
-    signature,
 )
 
 # A replacement that brings in text like this may write markup of its own, so each match is followed by itself.
@@ -69,20 +67,6 @@ class Trace:
         node: Node = result if origin is None else Fixed(origin, result)
         return TracedStr.of(self, (Piece(node, result),))
 
-    def subtree(self, value: "TracedDict | TracedList", options: tuple[Any, ...], text: str) -> "TracedStr":
-        """A container of the data printed as a whole."""
-        return TracedStr.of(self, (Piece(Json(value.path, options), text),))
-
-    def wrap(self, value: Any, path: Path) -> Any:
-        """Plain JSON data as traced data."""
-        if type(value) is str:
-            return TracedStr.of(self, (Piece(Leaf(path), value),))
-        if type(value) is dict:
-            return TracedDict(self, value, path)
-        if type(value) is list:
-            return TracedList(self, value, path)
-        return value
-
 
 def _plain(value: Any) -> Any:
     return str.__str__(value) if isinstance(value, str) else value
@@ -117,7 +101,7 @@ def traced_strings(value: object) -> Iterator["TracedStr"]:
             yield from traced_strings(item)
 
 
-def _merged(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
+def merged_pieces(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
     """Pieces with neighbouring template text joined and empty template text left out."""
     out: list[Piece] = []
     for piece in pieces:
@@ -130,10 +114,6 @@ def _merged(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
                 continue
         out.append(piece)
     return tuple(out)
-
-
-class UntraceableError(Exception):
-    """The template does something that traced data can't follow; its trace is lost, its text isn't."""
 
 
 class TracedStr(str):
@@ -177,15 +157,15 @@ class TracedStr(str):
     def __add__(self, other: object) -> Any:
         if not isinstance(other, str):
             return NotImplemented
-        return TracedStr.of(self._trace, _merged(self._pieces + self._pieces_of(other)))
+        return TracedStr.of(self._trace, merged_pieces(self._pieces + self.pieces_of(other)))
 
     def __radd__(self, other: object) -> Any:
         if not isinstance(other, str):
             return NotImplemented
-        return TracedStr.of(self._trace, _merged(self._pieces_of(other) + self._pieces))
+        return TracedStr.of(self._trace, merged_pieces(self.pieces_of(other) + self._pieces))
 
     def __mul__(self, times: SupportsIndex) -> "TracedStr":
-        return TracedStr.of(self._trace, _merged(self._pieces * max(0, int(times))))
+        return TracedStr.of(self._trace, merged_pieces(self._pieces * max(0, int(times))))
 
     __rmul__ = __mul__
 
@@ -205,7 +185,7 @@ class TracedStr(str):
     def __format__(self, spec: str) -> str:
         return format(self._trace.fix(self), spec)
 
-    def _pieces_of(self, text: str) -> tuple[Piece, ...]:
+    def pieces_of(self, text: str) -> tuple[Piece, ...]:
         if isinstance(text, TracedStr):
             return text._pieces
         return (Piece(text, text),) if text else ()
@@ -221,7 +201,7 @@ class TracedStr(str):
             low, high = share(lengths, index, bounds)
             text = piece.text[low:high]
             pieces.append(Piece(text if fixed else Cut(select, nodes, index), text, piece.block))
-        return type(self).of(self._trace, _merged(pieces))
+        return type(self).of(self._trace, merged_pieces(pieces))
 
     def strip(self, chars: str | None = None) -> "TracedStr":
         return self._cut(("strip", self._argument(chars)))
@@ -281,7 +261,7 @@ class TracedStr(str):
         limit = int(count)
         simple = len(self._pieces) == 1 and not isinstance(new, TracedStr)
         if simple and not _MARKUP & set(new):
-            return self._map("replace", before, new, limit)
+            return self.mapped("replace", before, new, limit)
         if not before:
             return self._trace.derive(str.replace(self, before, _plain(new), limit), self, new)
         if not self._trace.ask("contains", self, before):
@@ -289,7 +269,7 @@ class TracedStr(str):
         parts = self._split("split", before, limit)
         return join(self._trace, new, list(parts))
 
-    def _map(self, function: str, *args: Any) -> "TracedStr":
+    def mapped(self, function: str, *args: Any) -> "TracedStr":
         """Apply a string-to-string function to every piece, if that is the same as applying it to the whole."""
         apply = MAPS[function]
         pieces = [
@@ -304,34 +284,26 @@ class TracedStr(str):
         whole = apply(str.__str__(self), *args)
         # The others depend on what stands before a character.
         if len(pieces) == 1 or function in _CHARACTERWISE:
-            return type(self).of(self._trace, _merged(pieces))
+            return type(self).of(self._trace, merged_pieces(pieces))
         return type(self).of(self._trace, self._trace.derive(whole, self).pieces)
 
-    def escaped(self) -> "TracedMarkup":
-        """The text with what HTML gives a meaning escaped, as Markup."""
-        return TracedMarkup.of(self._trace, self._map("escape").pieces)
-
-    def as_markup(self) -> "TracedMarkup":
-        """The same text, declared to be Markup."""
-        return TracedMarkup.of(self._trace, self._pieces)
-
     def upper(self) -> "TracedStr":
-        return self._map("upper")
+        return self.mapped("upper")
 
     def lower(self) -> "TracedStr":
-        return self._map("lower")
+        return self.mapped("lower")
 
     def capitalize(self) -> "TracedStr":
-        return self._map("capitalize")
+        return self.mapped("capitalize")
 
     def title(self) -> "TracedStr":
-        return self._map("title")
+        return self.mapped("title")
 
     def casefold(self) -> "TracedStr":
-        return self._map("casefold")
+        return self.mapped("casefold")
 
     def swapcase(self) -> "TracedStr":
-        return self._map("swapcase")
+        return self.mapped("swapcase")
 
     def join(self, items: Iterable[str], /) -> "TracedStr":
         return join(self._trace, self, list(items))
@@ -428,49 +400,6 @@ for _name in ("center", "ljust", "rjust", "zfill", "expandtabs", "translate", "e
 TracedStr.rindex = _unfollowed("rindex")  # type: ignore[method-assign]
 
 
-class TracedMarkup(TracedStr):
-    """Text that ``|safe`` or ``|escape`` declared to be HTML: ``+`` escapes the other side.
-
-    Chat templates use it by accident (``tojson | safe``). Operations that they don't use on it lose the trace.
-    """
-
-    __slots__ = ()
-
-    def __html__(self) -> str:
-        return self
-
-    def __str__(self) -> str:
-        return TracedStr.of(self._trace, self._pieces)
-
-    def __add__(self, other: object) -> Any:
-        if not isinstance(other, str):
-            return NotImplemented
-        return TracedMarkup.of(self._trace, _merged(self._pieces + self._escaped_pieces(other)))
-
-    def __radd__(self, other: object) -> Any:
-        if not isinstance(other, str):
-            return NotImplemented
-        return TracedMarkup.of(self._trace, _merged(self._escaped_pieces(other) + self._pieces))
-
-    def _escaped_pieces(self, other: str) -> tuple[Piece, ...]:
-        if isinstance(other, TracedMarkup):
-            return other.pieces
-        return TracedStr.of(self._trace, self._pieces_of(other)).escaped().pieces
-
-    def escaped(self) -> "TracedMarkup":
-        return self
-
-
-def _lost(*args: Any, **kwargs: Any) -> Any:
-    raise UntraceableError("an operation on Markup that isn't followed")
-
-
-for _name in ("__mul__", "__rmul__", "__mod__", "__rmod__", "__iter__", "__format__", "join", "replace",
-              "splitlines", "format", "format_map", "center", "ljust", "rjust", "zfill", "expandtabs",
-              "translate"):  # fmt: skip
-    setattr(TracedMarkup, _name, _lost)
-
-
 class SplitResult(list[str]):
     """The list ``split`` gives. The first and last part are known without knowing how many there are."""
 
@@ -514,100 +443,6 @@ for _name in ("__len__", "__iter__", "__contains__", "__eq__", "__ne__", "__lt__
     setattr(SplitResult, _name, _sized(_name))
 
 
-class TracedDict(dict[str, Any]):
-    """A dict of the data. Looking inside leaves one structure guard; passing it on as a whole leaves none."""
-
-    def __init__(self, trace: Trace, plain: dict[str, Any], path: Path) -> None:
-        super().__init__()
-        self._trace, self._path, self._plain, self._seen = trace, path, plain, False
-
-    @property
-    def path(self) -> Path:
-        return self._path
-
-    @property
-    def plain(self) -> dict[str, Any]:
-        return self._plain
-
-    def _look(self) -> None:
-        if self._seen:
-            return
-        self._seen = True
-        self._trace.guards[Structure(self._path, signature(self._plain))] = None
-        for name, value in self._plain.items():
-            key = TracedStr.of(self._trace, (Piece(Key((*self._path, name), name), name),))
-            super().__setitem__(key, self._trace.wrap(value, (*self._path, name)))
-
-    def __bool__(self) -> bool:
-        self._look()
-        return bool(self._plain)
-
-    def __str__(self) -> str:
-        return self._trace.subtree(self, ("repr",), repr(self._plain))
-
-    def __format__(self, spec: str) -> str:
-        return format(repr(self), spec)
-
-    def copy(self) -> dict[str, Any]:
-        self._look()
-        return dict(super().items())
-
-
-class TracedList(list[Any]):
-    """A list of the data, with the same rule as :class:`TracedDict`."""
-
-    def __init__(self, trace: Trace, plain: list[Any], path: Path) -> None:
-        super().__init__()
-        self._trace, self._path, self._plain, self._seen = trace, path, plain, False
-
-    @property
-    def path(self) -> Path:
-        return self._path
-
-    @property
-    def plain(self) -> list[Any]:
-        return self._plain
-
-    def _look(self) -> None:
-        if self._seen:
-            return
-        self._seen = True
-        self._trace.guards[Structure(self._path, signature(self._plain))] = None
-        super().extend(self._trace.wrap(value, (*self._path, index)) for index, value in enumerate(self._plain))
-
-    def __bool__(self) -> bool:
-        self._look()
-        return bool(self._plain)
-
-    def __str__(self) -> str:
-        return self._trace.subtree(self, ("repr",), repr(self._plain))
-
-    def __format__(self, spec: str) -> str:
-        return format(repr(self), spec)
-
-    def __radd__(self, other: list[Any]) -> list[Any]:
-        return [*other, *self]
-
-
-def _looking(base: type, name: str) -> Any:
-    inherited = getattr(base, name)
-
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        self._look()
-        return inherited(self, *args, **kwargs)
-
-    return method
-
-
-for _name in ("__getitem__", "__iter__", "__len__", "__contains__", "__eq__", "__ne__", "__reversed__", "__or__",
-              "__ror__", "__repr__", "get", "keys", "values", "items"):  # fmt: skip
-    setattr(TracedDict, _name, _looking(dict, _name))
-for _name in ("__getitem__", "__iter__", "__len__", "__contains__", "__eq__", "__ne__", "__reversed__", "__add__",
-              "__mul__", "__rmul__", "__lt__", "__le__", "__gt__", "__ge__", "__repr__", "index", "count",
-              "copy"):  # fmt: skip
-    setattr(TracedList, _name, _looking(list, _name))
-
-
 def join(trace: Trace, separator: str, items: Iterable[Any]) -> TracedStr:
     """``separator.join(items)``, traced."""
     between = separator._pieces if isinstance(separator, TracedStr) else (Piece(separator, separator),)
@@ -620,4 +455,4 @@ def join(trace: Trace, separator: str, items: Iterable[Any]) -> TracedStr:
         else:
             text = str(item)
             pieces.append(Piece(text, text))
-    return TracedStr.of(trace, _merged(pieces)) if pieces else trace.constant("")
+    return TracedStr.of(trace, merged_pieces(pieces)) if pieces else trace.constant("")

@@ -32,7 +32,13 @@ _BLOCK_SIZE = 0x7FF0
 # Some publishers (DeepSeek) don't flag their turn markers as special. Pipes give them away; <think> and <tool_call>
 # belong to the data as much as to the template and stay untouched.
 _PIPED = re.compile(r"<[|｜].*[|｜]>")
-_ROLE_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+# Some templates spell markers with the role ('<|' + role + '|>'). A role of the data may be any word, and ``end`` would
+# end a turn there, so only those that are roles count as the template's own text.
+_ROLES = frozenset(
+    ("system", "developer", "user", "human", "assistant", "model", "gpt", "bot", "tool", "function", "ipython",
+     "observation", "environment", "context", "documents")
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +186,7 @@ class ControlTokens:
 
 
 def _is_role_word(node: Node, role: str) -> bool:
-    return isinstance(node, Leaf) and node.path[-1] == "role" and _ROLE_WORD.fullmatch(role) is not None
+    return isinstance(node, Leaf) and node.path[-1] == "role" and role in _ROLES
 
 
 def _uses(text: str, block: int) -> bool:

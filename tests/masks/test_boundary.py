@@ -9,8 +9,19 @@ from ifttool.tokenizer.encoded import EncodedBatch
 from ifttool.tokenizer.reference import encode_with
 from masks.expected import JinjaTexts, Tokens
 from masks.generators import (
-    assistant, backend, built_in, cached_tokenizer, only, random_row, row, run, shown, tokenizer_names, tokenizer_path,
-    user, worker,
+    assistant,
+    backend,
+    built_in,
+    cached_tokenizer,
+    only,
+    random_row,
+    row,
+    run,
+    shown,
+    tokenizer_names,
+    tokenizer_path,
+    user,
+    worker,
 )  # fmt: skip
 
 SPACED = "{% for m in messages %}{{ m.role }}: {{ m.content }}</s>\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"

@@ -40,9 +40,7 @@ STRADDLING_SHARE = 0.2
 _EDGE = 2
 
 
-def with_other_strings(
-    rng: random.Random, row: Row, replaced: Callable[[str], bool], control: Sequence[str]
-) -> Row:
+def with_other_strings(rng: random.Random, row: Row, replaced: Callable[[str], bool], control: Sequence[str]) -> Row:
     """A row of the same shape in which the messages of some roles say something else."""
     messages = []
     for message in row["messages"]:

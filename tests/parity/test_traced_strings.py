@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ifttool.template.symbols import Piece
+from ifttool.template.traced_containers import wrap
 from ifttool.template.tracing import Trace, TracedStr, join
 from parity.replay import ChatData, evaluate, holds
 
@@ -181,7 +182,8 @@ def data_of(leaves: list[str]) -> ChatData:
 def traced(trace: Trace, leaves: list[str], layout: list[int | str]) -> TracedStr:
     """Leaves and constants in the order of a layout (a number is a leaf), joined."""
     parts = [
-        item if isinstance(item, str) else trace.wrap(leaves[item], ("messages", 0, "content", item)) for item in layout
+        item if isinstance(item, str) else wrap(trace, leaves[item], ("messages", 0, "content", item))
+        for item in layout
     ]
     return join(trace, "", parts)
 
