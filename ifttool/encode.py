@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ifttool.errors import RowError
-from ifttool.masks import loss_mask
+from ifttool.masks import loss_mask, widened
 from ifttool.prepare import Prepared
 from ifttool.recipe import Recipe
 from ifttool.samples import IntArray, LongArray, MaskArray
@@ -113,7 +113,7 @@ class Encoder:
                     raise
                 refused[index] = error
                 continue
-            new[index] = (encoded.ids, loss_mask(encoded, [samples[index].trained]))
+            new[index] = (encoded.ids, row_mask(samples[index], encoded))
         id_parts, mask_parts = [], []
         for index in range(len(samples)):
             low, high = int(rows[index]), int(rows[index + 1])
@@ -131,3 +131,9 @@ def _without_first(mask: MaskArray, rows: LongArray) -> MaskArray:
     first = rows[:-1]
     mask[first[first < rows[1:]]] = 0
     return mask
+
+
+def row_mask(sample: Prepared, encoded: EncodedBatch) -> MaskArray:
+    """The loss mask of one sample from the offsets of its tokens, shape (tokens,), int8."""
+    trained = widened(encoded, sample.trained) if sample.policy.blocks else sample.trained
+    return loss_mask(encoded, [trained])

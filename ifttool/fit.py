@@ -38,8 +38,9 @@ def truncation_length(
 
     A row is cut behind the last trained turn that fits whole; where none does, at the limit itself, inside a turn.
     """
-    ends = [int(np.searchsorted(encoded.starts, stop, side="left")) for _, stop in turns]
-    whole = [end for end in ends if 0 < end <= limit and mask[:end].any()]
+    bounds = [np.searchsorted(encoded.starts, turn, side="left").tolist() for turn in turns]
+    # A turn that is masked for its length is no place to end.
+    whole = [end for start, end in bounds if end <= limit and mask[start:end].any()]
     return (whole[-1], False) if whole else (limit, True)
 
 

@@ -29,6 +29,20 @@ def loss_mask(encoded: EncodedBatch, trained: Sequence[Intervals]) -> MaskArray:
     return inside.view(np.int8)
 
 
+def widened(encoded: EncodedBatch, trained: Intervals) -> Intervals:
+    """Intervals of one row that also take in the token each of them starts inside of.
+
+    ``{% generation %}`` blocks are the template's own word on what is trained, and transformers, for which they are
+    written, trains the token that holds a block's first character.
+    """
+    wide: list[tuple[int, int]] = []
+    for start, stop in trained:
+        around = encoded.starts[(encoded.starts < start) & (encoded.ends > start)]
+        low = max(int(around.min()) if len(around) else start, wide[-1][1] if wide else 0)
+        wide.append((low, stop))
+    return wide
+
+
 def straddling(encoded: EncodedBatch, starts: Sequence[Sequence[int]]) -> LongArray:
     """How many tokens of each row begin before a completion starts and end after it.
 

@@ -25,6 +25,7 @@ class Policy:
         turns: For each trained turn, the run of pieces from its start to its end.
         reasoning: Runs in which inline reasoning must be looked for and taken out.
         verdict: The worst verdict among the located turns, or ``none``.
+        blocks: Whether the template's generation blocks decide, rather than completions.
         unrolls: Whether the conversation is to be unrolled instead.
         mismatch: The worst verdict that the recipe refuses; None if there is none.
     """
@@ -35,6 +36,7 @@ class Policy:
     turns: tuple[Run, ...]
     reasoning: tuple[Run, ...]
     verdict: str
+    blocks: bool
     unrolls: bool
     mismatch: Verdict | None
 
@@ -64,6 +66,7 @@ def policy_for(layout: Layout, recipe: Recipe, *, eos: str | None = None) -> Pol
         turns=tuple((turn.runs[0][0], turn.runs[-1][1]) for turn in turns),
         reasoning=() if recipe.train_reasoning else tuple((turn.runs[0][0], turn.runs[-1][1]) for turn in turns),
         verdict="none" if worst is None else worst.value,
+        blocks=_blocks_decide(layout, recipe),
         unrolls=wants_unroll and Verdict.HISTORY in verdicts,
         mismatch=worst if refused else None,
     )
@@ -75,11 +78,14 @@ def _is_kept(turn: TurnLayout, recipe: Recipe) -> bool:
 
 def _selected(layout: Layout, turns: Iterable[TurnLayout], recipe: Recipe) -> tuple[Run, ...]:
     """What the kept turns cover: the template's generation blocks if they decide, else the completions."""
-    blocks = layout.generated if recipe.spans != "completion" else ()
-    if blocks or recipe.spans == "generation":
+    if _blocks_decide(layout, recipe):
         wanted = {turn.message for turn in turns}
-        return merged(run for message, run in blocks if message is None or message in wanted)
+        return merged(run for message, run in layout.generated if message is None or message in wanted)
     return merged(run for turn in turns for run in turn.runs)
+
+
+def _blocks_decide(layout: Layout, recipe: Recipe) -> bool:
+    return recipe.spans == "generation" or (recipe.spans == "auto" and bool(layout.generated))
 
 
 def _left_out(layout: Layout, turns: Iterable[TurnLayout], recipe: Recipe) -> set[int]:

@@ -12,7 +12,8 @@ _CLOSING = re.compile(r"</(?:think|thinking|thought|reasoning|seed:think)>|\[/TH
 def reasoning_interval(text: str, start: int, stop: int) -> Interval | None:
     """Where the reasoning of a completion lies: from its start through the closing tag and the white space after it.
 
-    A completion that closes a block the generation prompt opened has no opening tag of its own.
+    A completion that closes a block the generation prompt opened has no opening tag of its own. The last space before
+    the answer isn't part of it: in most tokenizers it starts the answer's first token.
 
     Args:
         text: The rendered conversation.
@@ -27,6 +28,8 @@ def reasoning_interval(text: str, start: int, stop: int) -> Interval | None:
     end = last.end()
     while end < stop and text[end].isspace():
         end += 1
+    if end < stop and text[end - 1] == " ":
+        end -= 1
     return (start, end)
 
 

@@ -30,7 +30,7 @@ def refusal(data: bytes, *, terminated: bool = True) -> RowError:
         (b'{"a":"\xed\xa0\x80"}', "IFT101", "invalid UTF-8: byte 0xed at column 7 (byte 6)"),
         (b'\xff{"a":1}', "IFT101", "invalid UTF-8: byte 0xff at column 1 (byte 0)"),
         (b'{"a":01}', "IFT102", "invalid JSON: invalid number at column 7 (byte 6)"),
-        (b'{"a":1,}', "IFT102", "invalid JSON: trailing comma in object at column 8 (byte 7)"),
+        (b'{"a":1,}', "IFT102", "invalid JSON: trailing comma in object at column 7 (byte 6)"),
         (b"{'a':\"\\ud800\"}", "IFT102", "invalid JSON: object keys must be strings at column 2 (byte 1)"),
         (b'{"a":1} // x', "IFT108", "a second value starts at column 9 (byte 8)"),
         (b'{"a":"\x00"}', "IFT102", "invalid JSON: invalid character at column 7 (byte 6)"),

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from helpers import ROOT, SAMPLES
+from ifttool import __version__
+
+INFO = f"ifttool-{__version__}.dist-info"
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +45,12 @@ def test_contents(wheel: Path) -> None:
         "ifttool/py.typed",
         "ifttool/tokenizer/default/tokenizer.json",
         "ifttool/tokenizer/default/tokenizer_config.json",
-        "ifttool-0.1.0.dist-info/entry_points.txt",
-        "ifttool-0.1.0.dist-info/licenses/LICENSE",
+        f"{INFO}/entry_points.txt",
+        f"{INFO}/licenses/LICENSE",
     } <= names
     modules = {f"ifttool/{path.relative_to(ROOT / 'ifttool').as_posix()}" for path in (ROOT / "ifttool").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
-    assert {name.split("/")[0] for name in names} == {"ifttool", "ifttool-0.1.0.dist-info"}
+    assert {name.split("/")[0] for name in names} == {"ifttool", INFO}
 
 
 def test_main_job_from_the_wheel(unpacked: Path, tmp_path: Path) -> None:

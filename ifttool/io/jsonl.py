@@ -107,7 +107,9 @@ def _explain(data: bytes, reason: str, *, terminated: bool) -> RowError:
         if error := _bad_value(data, reason, offset):
             return error
         detail = _ERROR_OFFSET.sub("", reason).removeprefix("JSON is malformed: ").strip()
-        problem = f"{detail} at {_place(data, _syntax_error_offset(data, offset))}"
+        # Python 3.13 blames the comma, earlier versions what follows it.
+        place = data.rfind(b",", 0, offset) if "trailing comma" in reason else _syntax_error_offset(data, offset)
+        problem = f"{detail} at {_place(data, place)}"
     if terminated:
         return RowError("IFT102", f"invalid JSON: {problem}")
     hint = "the line has no line end; the file may still be being written"

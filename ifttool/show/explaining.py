@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from ifttool.encode import Encoder
+from ifttool.encode import Encoder, row_mask
 from ifttool.errors import RowError
 from ifttool.fit import mask_turns_by_length, truncated, truncation_length
-from ifttool.masks import loss_mask, straddling
+from ifttool.masks import straddling
 from ifttool.prepare import Prepared
 from ifttool.reasoning import Interval, subtract
 from ifttool.recipe import Recipe
@@ -49,7 +49,7 @@ def explain(
         RowError: ``IFT404`` if the tokenizer fails on the text.
     """
     encoded, left_out = _encoded(prepared, tokenizer, encoder or Encoder(recipe, tokenizer))
-    mask = loss_mask(encoded, [prepared.trained])
+    mask = row_mask(prepared, encoded)
     by_length = _masked_by_length(mask, encoded, prepared, recipe)
     samples, cut_inside = _fitted(encoded, mask, prepared, recipe)
     kept = len(samples.ids)

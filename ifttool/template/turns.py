@@ -20,6 +20,9 @@ from ifttool.template.tracing import is_fixed
 # What looks like one control token where a tokenizer hasn't told: <|im_end|>, </s>, <end_of_turn>, [/INST].
 MARKER = re.compile(r"<[^<>\s]{1,60}>|\[/?[A-Z_]{2,}\]")
 
+# What generation prompts call the model.
+_ROLE = re.compile(r"assistant|model|bot|gpt|response", re.IGNORECASE)
+
 # Fields of a message that templates print in its header, before what the model writes.
 HEADER_FIELDS = frozenset({"role", "name"})
 
@@ -140,20 +143,38 @@ def own_end(own: TracedRender, message: int, prompt: TracedRender | None) -> tup
     """Where the end-of-turn text of a turn lies in its own render; None if the turn can't be located there.
 
     Some templates print the next generation prompt whether asked or not. It shows as a tail that ends like this
-    turn's own prompt; only the first marker then closes the turn.
+    turn's own prompt, and isn't part of the turn.
     """
     place = locate(own.pieces, message)
     if place is None:
         return None
     tail = own.text[place.stop : place.tail_stop]
-    end = len(tail.rstrip())
+    if prompt is not None:
+        tail = tail[: _before_next_prompt(tail, prompt_tail(prompt))]
+    return (place.stop, place.stop + len(tail.rstrip()))
+
+
+def _before_next_prompt(tail: str, header: str) -> int:
+    """How much of the text behind a turn's content comes before the next generation prompt, if that is in it.
+
+    Args:
+        tail: Constant text behind the content of the turn, in its own render.
+        header: The same behind the message before it, in the turn's generation prompt: what closed that message,
+            and the prompt proper.
+    """
+    closing = MARKER.search(header)
+    proper = header[closing.end() :] if closing else header
+    said = tail.removesuffix(header)
+    if header and said != tail and MARKER.search(said):
+        return len(said)
+    is_prompt = _ROLE.search(proper) or MARKER.sub("", proper).strip()
+    if is_prompt and tail.endswith(proper):
+        return len(tail) - len(proper)
     markers = list(MARKER.finditer(tail))
-    if prompt is not None and markers and (header := prompt_tail(prompt)):
-        opening = tail[markers[-1].start() :]
-        is_header = tail != header or MARKER.sub("", tail).strip()  # an end of turn has no words of its own
-        if header.endswith(opening) and is_header and (opening != tail or opening.rstrip() != opening):
-            end = markers[0].end() if len(markers) > 1 else 0
-    return (place.stop, place.stop + end)
+    opening = tail[markers[-1].start() :] if markers else ""
+    if opening and header.endswith(opening) and tail != header and (opening != tail or opening.rstrip() != opening):
+        return markers[0].end() if len(markers) > 1 else 0
+    return len(tail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +235,7 @@ def judge(
     intervals = _without_foreign(full.pieces, message, start, closing[1])
     lost = full.lost or (own is not None and own.lost) or (prompt is not None and prompt.lost)
     guards = tuple(ask.guards) if ask.general and not lost else None
-    return Judgement(TurnSpan(message, intervals, verdict, closing), guards)
+    return Judgement(TurnSpan(message, intervals, verdict, _end_of_turn(full, message, closing)), guards)
 
 
 def judge_texts(full: TracedRender, own: str, prompt: str, message: int) -> TurnSpan | None:
@@ -236,14 +257,25 @@ def judge_texts(full: TracedRender, own: str, prompt: str, message: int) -> Turn
     closed = own.rstrip()
     ends = [len(tail[: marker.end()]) for marker in MARKER.finditer(tail)]
     length = max((end for end in ends if closed.endswith(tail[:end])), default=0)
-    if not length or own[len(closed) :].strip() or own == prompt:
-        return None
+    ending = [marker.group() for marker in MARKER.finditer(tail[:length])][-1:]
+    if not ending or own == prompt or prompt.rstrip().endswith(ending[0]):
+        return None  # no end of turn, or it may be the next generation prompt, printed unasked
     end = place.stop + length
     verdict = Verdict.EXACT if full.text.startswith(closed) else Verdict.HISTORY
     if verdict is Verdict.EXACT and end != len(closed):
         return None
     intervals = _without_foreign(full.pieces, message, len(prompt), end)
-    return TurnSpan(message, intervals, verdict, (place.stop, end))
+    return TurnSpan(message, intervals, verdict, _end_of_turn(full, message, (place.stop, end)))
+
+
+def _end_of_turn(full: TracedRender, message: int, closing: tuple[int, int]) -> tuple[int, int]:
+    """The end-of-turn token in the text that closes a turn; what closes a tool call isn't part of it."""
+    own = (owner(piece.node) for piece in reversed(full.pieces) if message_of(piece.node) == message)
+    last = next((path for path in own if path and path[2] not in HEADER_FIELDS), None)
+    if last is None or last[2] != "tool_calls":
+        return closing
+    markers = list(MARKER.finditer(full.text, *closing))
+    return (markers[-1].start(), closing[1]) if len(markers) > 1 else closing
 
 
 class _Prefixes:

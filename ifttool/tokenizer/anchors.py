@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ifttool.policy import Policy
 from ifttool.samples import MaskArray
-from ifttool.tokenizer.control import ControlTokens, Expected
+from ifttool.tokenizer.control import ControlTokens, Expected, own_texts
 from ifttool.tokenizer.encoded import IntArray, LongArray
 from ifttool.tokenizer.load import Tokenizer
 from ifttool.tokenizer.reference import encode_texts
@@ -113,6 +113,8 @@ class AnchorMasks:
         if policy.reasoning:
             return None
         expected = self._control.expected_in(policy.layout)
+        if expected is None:
+            return None
         base, add, headers = [], [], []
         for run in policy.trained:
             for boundary in run:
@@ -136,7 +138,7 @@ class AnchorMasks:
 
     def _anchor(self, policy: Policy, boundary: int, expected: Sequence[Expected]) -> tuple[int, list[int]] | None:
         """The control token that a boundary is counted from, and the ids of the constant text between them."""
-        texts = self._control.own_texts(policy.layout)
+        texts = own_texts(policy.layout)
         if boundary == len(texts):
             return _ROW_END, []
         for number, item in enumerate(expected):

@@ -10,7 +10,8 @@ from ifttool.tokenizer.encoded import EncodedBatch, joined
 from ifttool.tokenizer.reference import encode_with
 
 # A stretch is encoded behind one of these, so that the tokenizer doesn't take it for the start of a text
-# (SentencePiece would put a space there). The first one that stays a token of its own is cut off again.
+# (SentencePiece would put a space there). The first one that stays a token of its own is cut off again. What comes
+# first is what stands there: behind white space a word starts, behind a letter it goes on.
 _SENTINELS = ("\n", "a", ".", "0")
 
 
@@ -58,13 +59,13 @@ def encode_split(backend: tokenizers.Tokenizer, text: str, points: Sequence[int]
     bounds = [0, *points, len(text)]
     parts = [encode_with(backend, [text[: bounds[1]]])]
     for low, high in pairwise(bounds[1:]):
-        parts.append(_continued(backend, text[low:high]).shifted(low))
+        parts.append(_continued(backend, text[low:high], after=text[low - 1]).shifted(low))
     return joined(parts)
 
 
-def _continued(backend: tokenizers.Tokenizer, text: str) -> EncodedBatch:
-    """A stretch of text as it is encoded in the middle of a text."""
-    for sentinel in _SENTINELS:
+def _continued(backend: tokenizers.Tokenizer, text: str, *, after: str) -> EncodedBatch:
+    """A stretch of text as it is encoded in the middle of a text, behind the character ``after``."""
+    for sentinel in _SENTINELS if after.isspace() else reversed(_SENTINELS):
         encoded = encode_with(backend, [sentinel + text])
         inside = np.flatnonzero(encoded.starts >= 1)
         first = int(inside[0]) if len(inside) else len(encoded.ids)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,7 +21,7 @@ import tokenizers
 
 from ifttool.errors import RowError
 from ifttool.template.layout import Layout
-from ifttool.template.symbols import Leaf, Node
+from ifttool.template.symbols import Leaf, Node, owner
 from ifttool.tokenizer.encoded import EncodedBatch
 from ifttool.tokenizer.load import Tokenizer
 from ifttool.tokenizer.reference import encode_texts
@@ -77,7 +78,9 @@ class ControlTokens:
             layout: What its pieces are.
             positions: Where they start, in characters.
         """
-        wanted = [(positions[item.piece] + item.offset, item.token) for item in self.expected_in(layout)]
+        wanted = [
+            (positions[item.piece] + item.offset, item.token) for item in self._expected_of(text, layout, positions)
+        ]
         return self._written(encoded, text) != wanted
 
     def _written(self, encoded: EncodedBatch, text: str) -> list[tuple[int, int]]:
@@ -114,7 +117,7 @@ class ControlTokens:
         spellings = self._spellings(block)
         parts = []
         end = 0
-        for item in self.expected_in(layout):
+        for item in self._expected_of(text, layout, positions):
             start = positions[item.piece] + item.offset
             spelling = spellings[item.token]
             parts += [text[end:start], spelling]
@@ -122,17 +125,33 @@ class ControlTokens:
         parts.append(text[end:])
         return self._twin(block), "".join(parts)
 
-    def expected_in(self, layout: Layout) -> tuple[Expected, ...]:
+    def expected_in(self, layout: Layout) -> tuple[Expected, ...] | None:
+        """The template's control tokens in every row of a layout; None if they depend on the row."""
+        if not has_constant_texts(layout):
+            return None
         found = self._expected.get(layout)
         if found is None:
-            found = self._expected[layout] = tuple(self._find_expected(layout))
+            found = self._expected[layout] = tuple(self._find_expected(own_texts(layout)))
         return found
 
-    def _find_expected(self, layout: Layout) -> list[Expected]:
+    def _expected_of(self, text: str, layout: Layout, positions: Sequence[int]) -> Sequence[Expected]:
+        """The template's control tokens in one row."""
+        found = self.expected_in(layout)
+        if found is not None:
+            return found
+        pieces = [text[low:high] for low, high in pairwise(positions)]
+        return self._find_expected(
+            [
+                piece if owner(node) is None or (_is_role(node) and piece.casefold() in _ROLES) else None
+                for piece, node in zip(pieces, layout.nodes, strict=True)
+            ]
+        )
+
+    def _find_expected(self, own: Sequence[str | None]) -> list[Expected]:
         """Control tokens in the template's own text: matched on stretches of it that no data interrupts."""
         runs: list[tuple[int, list[str]]] = []
         previous = -2
-        for index, text in enumerate(self.own_texts(layout)):
+        for index, text in enumerate(own):
             if text is None:
                 continue
             if index != previous + 1:
@@ -147,19 +166,6 @@ class ControlTokens:
                 piece = int(np.searchsorted(starts, start, side="right")) - 1
                 expected.append(Expected(first + piece, int(start - starts[piece]), token))
         return expected
-
-    def own_texts(self, layout: Layout) -> list[str | None]:
-        """The text of each piece that the template answers for. A role that is one plain word counts: some
-        templates spell markers with it (``'<|' + role + '|>'``), and a plain word forges nothing by itself."""
-        texts: list[str | None] = []
-        for node, label in zip(layout.nodes, layout.labels, strict=True):
-            if isinstance(node, str):
-                texts.append(node)
-            elif label.kind == "header" and _is_role_word(node, layout.roles[label.message]):
-                texts.append(layout.roles[label.message])
-            else:
-                texts.append(None)
-        return texts
 
     def _spellings(self, block: int) -> dict[int, str]:
         return {
@@ -185,8 +191,27 @@ class ControlTokens:
         return spec
 
 
-def _is_role_word(node: Node, role: str) -> bool:
-    return isinstance(node, Leaf) and node.path[-1] == "role" and role in _ROLES
+def has_constant_texts(layout: Layout) -> bool:
+    """Whether the template's own text is the same in every row: no share of it in a string that was cut or mapped."""
+    return all(isinstance(node, str | Leaf) or not (owner(node) is None or _is_role(node)) for node in layout.nodes)
+
+
+def own_texts(layout: Layout) -> list[str | None]:
+    """The text of each piece that the template answers for and that is the same in every row."""
+    texts: list[str | None] = []
+    for node, label in zip(layout.nodes, layout.labels, strict=True):
+        if isinstance(node, str):
+            texts.append(node)
+        elif isinstance(node, Leaf) and _is_role(node) and layout.roles[label.message] in _ROLES:
+            texts.append(layout.roles[label.message])
+        else:
+            texts.append(None)
+    return texts
+
+
+def _is_role(node: Node) -> bool:
+    path = owner(node)
+    return path is not None and path[0] == "messages" and path[-1] == "role"
 
 
 def _uses(text: str, block: int) -> bool:

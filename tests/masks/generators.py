@@ -2,8 +2,8 @@
 
 import json
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,18 @@ def built_in(name: str) -> str:
     return (ROOT / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
 
 
-def worker(template: str, tokenizer: str = "default", **options: Any) -> Worker:
-    """A worker on the text of a template; tokenizers and their twins are loaded once a session."""
+def worker(
+    template: str, tokenizer: str = "default", *, named: Mapping[str, str] | None = None, **options: Any
+) -> Worker:
+    """A worker on the text of a template; tokenizers and their twins are loaded once a session.
+
+    ``named`` are special tokens, such as ``eos_token``, for tokenizers whose folder doesn't name them.
+    """
+
+    def load(source: str) -> Tokenizer:
+        loaded = cached_tokenizer(source)
+        return replace(loaded, special_tokens={**(named or {}), **loaded.special_tokens})
+
     recipe = Recipe(
         template=template,
         template_name="test",
@@ -110,7 +120,7 @@ def worker(template: str, tokenizer: str = "default", **options: Any) -> Worker:
         **{"backend": "tokenizers", **options},
     )
     with (
-        mock.patch.object(ifttool.worker, "load_tokenizer", cached_tokenizer),
+        mock.patch.object(ifttool.worker, "load_tokenizer", load),
         mock.patch.object(ifttool.worker, "build_template", _cached_template),
         mock.patch.object(ifttool.encode, "ControlTokens", lambda loaded: _control_of(loaded.name)),
     ):

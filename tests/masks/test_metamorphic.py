@@ -78,7 +78,7 @@ def agree(run: list[int], other: list[int]) -> bool:
 
 
 def check(template: str, tokenizer: str, count: int) -> None:
-    made = worker(built_in(template), tokenizer, template_kwargs=NAMED_TOKENS.get(tokenizer, {}))
+    made = worker(built_in(template), tokenizer, named=NAMED_TOKENS.get(tokenizer))
     control = [token for token, special in cached_tokenizer(tokenizer_path(tokenizer)).added.items() if special]
     originals, untrained_replaced, trained_replaced = zip(
         *generated(f"{template} {tokenizer}", count, control), strict=True

