@@ -35,7 +35,7 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 parity: $(VENV)/.parity ## Compare with transformers, TRL and other readers (a large download)
-	$(BIN)/python -m pytest -n auto -m parity -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto -m parity $(PYTEST_ARGS)
 
 docs: $(VENV)/.dev ## Write docs/commands.md and the outputs in README.md anew
 	$(BIN)/python scripts/generate_docs.py

@@ -20,7 +20,7 @@ PLANS_PER_SHAPE = 12
 # Bounds on what is remembered. A piece of a plan takes about a kilobyte, compiled code included; when the bound is
 # reached, the shapes seen least recently are forgotten.
 MAX_SHAPES = 20_000
-MAX_PIECES = 120_000
+MAX_PIECES = 60_000
 
 GENERATED_ROLES = frozenset({"assistant", "model"})
 """Roles whose turns a model writes, after a generation prompt."""
