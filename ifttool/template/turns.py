@@ -164,9 +164,6 @@ def _before_next_prompt(tail: str, header: str) -> int:
     """
     closing = MARKER.search(header)
     proper = header[closing.end() :] if closing else header
-    said = tail.removesuffix(header)
-    if header and said != tail and MARKER.search(said):
-        return len(said)
     is_prompt = _ROLE.search(proper) or MARKER.sub("", proper).strip()
     if is_prompt and tail.endswith(proper):
         return len(tail) - len(proper)

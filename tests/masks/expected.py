@@ -105,7 +105,7 @@ def _without_next_prompt(texts: JinjaTexts, own: str) -> str:
     if texts(question) != prompt:
         return own
     closing = prompt.rpartition("zq0czq")[2]
-    marker = re.search(r"<[^<>\s]+>", closing)
+    marker = re.search(r"<[^<>\s]+>|\[[^\[\]\s]+\]", closing)
     header = closing[marker.end() :] if marker else closing
     return own.removesuffix(header) if header.strip() else own
 

@@ -313,6 +313,21 @@ def test_a_role_spells_a_marker_only_if_it_is_a_role() -> None:
         assert counted("phi-3-mini", phi.ids) == Counter({"<|user|>": 1, "<|end|>": 2, "<|assistant|>": 1})
 
 
+UNTOLD = {
+    "a format string that holds a marker": "{{ '<|im_start|>%s\n' % m.role }}{{ m.content }}<|im_end|>\n",
+    "a trace that is lost": "<|im_start|>{{ m.role }}\n{{ (m.content | safe).replace('~', '<') }}<|im_end|>\n",
+}
+
+
+@pytest.mark.xfail(reason="text that isn't traced to its end can't be told from the template's own", strict=True)
+@pytest.mark.parametrize("way", UNTOLD)
+def test_the_markers_of_a_template_are_told_from_the_data_where_a_trace_ends(way: str) -> None:
+    made = worker(f"{{% for m in messages %}}{UNTOLD[way]}{{% endfor %}}")
+    for content in ("~a", f"~a{END}"):
+        outcome = run(made, [row(user(content), assistant("b"))])
+        assert [counted("default", sample.ids) for sample in outcome.samples] in ([], [Counter({START: 2, END: 2})])
+
+
 # -- the mask beside it ------------------------------------------------------------------------------------------
 
 
