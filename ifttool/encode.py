@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ifttool.errors import RowError
-from ifttool.masks import loss_mask, widened
+from ifttool.masks import loss_mask, widened, without_first
 from ifttool.prepare import Prepared
 from ifttool.recipe import Recipe
 from ifttool.samples import IntArray, LongArray, MaskArray
@@ -53,11 +53,6 @@ class Encoder:
         self._control = ControlTokens(tokenizer)
         self._anchors = AnchorMasks(tokenizer, self._control)
 
-    @property
-    def backend(self) -> str:
-        """Name of the encoder in use."""
-        return self._flat.name
-
     def encode(self, samples: Sequence[Prepared]) -> Encoded:
         """Ids and masks of every sample.
 
@@ -66,9 +61,10 @@ class Encoder:
         """
         ids, rows = self._flat.encode([sample.text for sample in samples])
         mask, ok = self._anchors.masks(ids, rows, [sample.policy for sample in samples])
+        mask = without_first(mask, rows)
         left = np.flatnonzero(~ok).tolist()
         if not left:
-            return Encoded(ids, _without_first(mask, rows), rows, np.zeros(len(samples), np.int64), {})
+            return Encoded(ids, mask, rows, np.zeros(len(samples), np.int64), {})
         return self._with_care(samples, ids, mask, rows, left)
 
     def careful(self, sample: Prepared) -> EncodedBatch:
@@ -122,15 +118,7 @@ class Encoder:
             mask_parts.append(one[1])
         lengths = np.array([len(part) for part in id_parts], np.int64)
         rows = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
-        all_masks = _without_first(np.concatenate(mask_parts), rows)
-        return Encoded(np.concatenate(id_parts), all_masks, rows, straddles, refused)
-
-
-def _without_first(mask: MaskArray, rows: LongArray) -> MaskArray:
-    """The first token of a row is never a target, since nothing precedes it that could predict it."""
-    first = rows[:-1]
-    mask[first[first < rows[1:]]] = 0
-    return mask
+        return Encoded(np.concatenate(id_parts), np.concatenate(mask_parts), rows, straddles, refused)
 
 
 def row_mask(sample: Prepared, encoded: EncodedBatch) -> MaskArray:

@@ -37,10 +37,6 @@ class Task:
     paths: PartPaths
 
 
-class _Failure(RunError):
-    """A worker died of a split, twice."""
-
-
 def default_workers() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -107,7 +103,7 @@ def _once_more(task: Task, crew: "_Crew") -> SplitResult:
     rows = list(task.split.rows())
     poison = set(_poison(task, rows, list(range(len(rows))), crew))
     if not poison:
-        raise _Failure(
+        raise RunError(
             "a worker died while it wrote a shard, but on no single row",
             hint="this is often a lack of memory: try fewer --workers",
         )
@@ -116,7 +112,7 @@ def _once_more(task: Task, crew: "_Crew") -> SplitResult:
     ]
     result = crew.run_alone(replace(task, split=replace(task.split, part=None, items=items)))
     if result is None:
-        raise _Failure("a worker died again after the rows that killed it were taken out")
+        raise RunError("a worker died again after the rows that killed it were taken out")
     return result
 
 

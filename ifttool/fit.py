@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ifttool.samples import MaskArray, Samples
-from ifttool.tokenizer.encoded import EncodedBatch, LongArray
-
-Interval = tuple[int, int]
+from ifttool.records import Interval
+from ifttool.samples import LongArray, MaskArray, Samples
+from ifttool.tokenizer.encoded import EncodedBatch
 
 
 def mask_turns_by_length(

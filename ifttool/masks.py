@@ -5,16 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ifttool.samples import MaskArray
-from ifttool.tokenizer.encoded import EncodedBatch, LongArray
+from ifttool.records import Interval
+from ifttool.samples import LongArray, MaskArray
+from ifttool.tokenizer.encoded import EncodedBatch
 
-Intervals = Sequence[tuple[int, int]]
+Intervals = Sequence[Interval]
 
 
 def loss_mask(encoded: EncodedBatch, trained: Sequence[Intervals]) -> MaskArray:
-    """The loss mask of a batch.
-
-    The first token of a row is never a target, since nothing precedes it that could predict it.
+    """The loss mask of a batch. The first token of a row is never a target.
 
     Args:
         encoded: The tokens of each row.
@@ -23,10 +22,19 @@ def loss_mask(encoded: EncodedBatch, trained: Sequence[Intervals]) -> MaskArray:
     Returns:
         1 where a token is a training target, shape (tokens,), int8.
     """
-    inside = _inside(encoded, trained)
-    first = encoded.rows[:-1]
-    inside[first[first < encoded.rows[1:]]] = False
-    return inside.view(np.int8)
+    return without_first(_inside(encoded, trained).view(np.int8), encoded.rows)
+
+
+def without_first(mask: MaskArray, rows: LongArray) -> MaskArray:
+    """The mask without the first token of each row, which nothing precedes that could predict it; changes it.
+
+    Args:
+        mask: Loss mask, shape (tokens,), int8.
+        rows: Where each row begins, and the total, shape (rows + 1,), int64.
+    """
+    first = rows[:-1]
+    mask[first[first < rows[1:]]] = 0
+    return mask
 
 
 def widened(encoded: EncodedBatch, trained: Intervals) -> Intervals:

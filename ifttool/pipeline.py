@@ -11,7 +11,7 @@ from ifttool import __version__
 from ifttool.engine import Task, default_workers, run_tasks
 from ifttool.errors import UsageError
 from ifttool.ledger import SourceLedger, Tally
-from ifttool.output import FileSink, FolderSink, Shard, join_rejects
+from ifttool.output import FileSink, FolderSink, Shard, Sink, join_rejects
 from ifttool.recipe import Recipe
 from ifttool.schema import COLUMNS, FORMAT, training_schema
 from ifttool.shards import FileFormat
@@ -63,7 +63,7 @@ class Target:
             return self.path.with_name(f"{self.path.stem}.rejects.jsonl")
         return self.path / "rejects.jsonl"
 
-    def open(self) -> FolderSink | FileSink:
+    def open(self) -> Sink:
         """Prepare the place.
 
         Raises:

@@ -9,9 +9,9 @@ from ifttool.findings import CODES
 from ifttool.formats import to_conversation
 from ifttool.io.jsonl import decode_row
 from ifttool.policy import Policy, policy_for
-from ifttool.reasoning import Interval, reasoning_interval, subtract
+from ifttool.reasoning import reasoning_interval, subtract
 from ifttool.recipe import Recipe
-from ifttool.records import Conversation, RawRow
+from ifttool.records import Conversation, Interval, RawRow
 from ifttool.samples import Origin
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-Interval = tuple[int, int]
+from ifttool.records import Interval
 
 # What models of today wrap their reasoning in. Looked for only inside a completion that is trained anyway.
 _CLOSING = re.compile(r"</(?:think|thinking|thought|reasoning|seed:think)>|\[/THINK\]")

@@ -6,6 +6,9 @@ from typing import Any
 Message = dict[str, Any]
 """One message as the template reads it: plain JSON types, no null values, no ifttool flags."""
 
+Interval = tuple[int, int]
+"""A half-open interval of characters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

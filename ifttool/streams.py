@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
+from ifttool.booking import Refuse, book_line, leave_out
 from ifttool.errors import RowError
-from ifttool.io.source import SkippedLine, read_rows
+from ifttool.io.source import read_rows
 from ifttool.ledger import Tally
 from ifttool.prepare import read_conversation
 from ifttool.recipe import Recipe
@@ -13,47 +14,34 @@ from ifttool.selection import Selection
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.unrolling import conversation_row, unrolled
-from ifttool.worker import Refuse
 
 
 def conversations(
     sources: Sequence[str], recipe: Recipe, tally: Tally, refuse: Refuse, *, stdin: BinaryIO | None = None
 ) -> Iterator[tuple[RawRow, Conversation]]:
-    """Every readable conversation with its row; counts lines, blanks and rejects into ``tally``.
-
-    The caller counts what it keeps (:func:`keep`) or leaves out (:func:`leave_out`).
-    """
+    """Every readable conversation with its row; counts lines, blanks and rejects, but not what becomes of these."""
     for source in sources:
         for item in read_rows(source, stdin=stdin):
-            ledger = tally.of(source)
-            ledger.lines += 1
-            if isinstance(item, SkippedLine):
-                if item.error is None:
-                    ledger.blanks += 1
-                else:
-                    ledger.rejected[item.error.code] += 1
-                    refuse(item.place, None, item.error, "rejected")
+            row = book_line(item, tally, refuse)
+            if row is None:
                 continue
             try:
-                conversation = read_conversation(item, recipe)
+                conversation = read_conversation(row, recipe)
             except RowError as error:
-                leave_out(item, error, tally, refuse)
+                _leave_out(row, error, tally, refuse)
             else:
-                yield item, conversation
+                yield row, conversation
 
 
-def keep(row: RawRow, samples: int, tally: Tally) -> None:
+def _keep(row: RawRow, samples: int, tally: Tally) -> None:
     """Count a row that gave samples."""
     tally.of(row.place.source).kept += 1
     tally.samples += samples
 
 
-def leave_out(row: RawRow, error: RowError, tally: Tally, refuse: Refuse) -> None:
-    """Count and report a row that gives nothing: dropped if there is no turn to train on, else rejected."""
-    ledger = tally.of(row.place.source)
-    dropped = error.code == "IFT401"
-    (ledger.dropped if dropped else ledger.rejected)[error.code] += 1
-    refuse(row.place, row.data, error, "dropped" if dropped else "rejected")
+def _leave_out(row: RawRow, error: RowError, tally: Tally, refuse: Refuse) -> None:
+    """Book a row that gives nothing; a conversation without a turn to train on is no fault."""
+    leave_out(row.place, row.data, error, tally, refuse, dropped=error.code == "IFT401")
 
 
 def render_rows(
@@ -76,9 +64,9 @@ def render_rows(
         try:
             rendered = _render(conversation, recipe, template, analyser)
         except RowError as error:
-            leave_out(row, error, tally, refuse)
+            _leave_out(row, error, tally, refuse)
             continue
-        keep(row, 1, tally)
+        _keep(row, 1, tally)
         head: dict[str, Any] = {"source": row.place.source, "line": row.place.line}
         if conversation.id is not None:
             head["id"] = conversation.id
@@ -115,8 +103,8 @@ def unroll_rows(
         turns = Selection().turns(conversation)
         if not turns:
             error = RowError("IFT401", "the conversation has no turn to train on")
-            leave_out(row, error, tally, refuse)
+            _leave_out(row, error, tally, refuse)
             continue
-        keep(row, len(turns), tally)
+        _keep(row, len(turns), tally)
         for part in unrolled(conversation, turns, final_only=recipe.train_on == "final-turn"):
             yield conversation_row(part)

@@ -1,10 +1,11 @@
 """Rows in, finished samples out: one worker holds one template and one tokenizer."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ifttool.booking import Refuse, book_line, leave_out
 from ifttool.encode import Encoded, Encoder
 from ifttool.errors import RowError, TemplateError
 from ifttool.fit import mask_turns_by_length, truncated, truncation_length
@@ -12,7 +13,7 @@ from ifttool.io.source import SkippedLine
 from ifttool.ledger import Tally
 from ifttool.prepare import Prepared, Preparer
 from ifttool.recipe import Recipe
-from ifttool.records import Conversation, Place, RawRow
+from ifttool.records import Conversation, RawRow
 from ifttool.samples import Samples
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
@@ -21,9 +22,6 @@ from ifttool.tokenizer.load import Tokenizer, load_tokenizer
 
 # Enough text to keep the encoder busy, little enough that its token objects stay small (about 60 MB).
 BATCH_CHARS = 1 << 20
-
-Refuse = Callable[[Place, bytes | None, RowError, str], None]
-"""Called for every row that is left out: place, bytes, reason, and ``rejected`` or ``dropped``."""
 
 
 def build_template(recipe: Recipe, special_tokens: dict[str, str]) -> ChatTemplate:
@@ -90,20 +88,15 @@ class Worker:
         batch: list[_Row] = []
         chars = 0
         for item in items:
-            ledger = tally.of(item.place.source)
-            ledger.lines += 1
-            if isinstance(item, SkippedLine):
-                if item.error is None:
-                    ledger.blanks += 1
-                else:
-                    self._leave_out(item.place, None, item.error, tally, refuse)
+            row = book_line(item, tally, refuse)
+            if row is None:
                 continue
             try:
-                prepared = tuple(self._preparer.prepare(item))
+                prepared = tuple(self._preparer.prepare(row))
             except RowError as error:
-                self._leave_out(item.place, item.data, error, tally, refuse)
+                self._leave_out(row, error, tally, refuse)
                 continue
-            batch.append(_Row(item, prepared))
+            batch.append(_Row(row, prepared))
             chars += sum(len(sample.text) for sample in prepared)
             if chars >= BATCH_CHARS:
                 yield self._finish(batch, tally, refuse)
@@ -142,7 +135,7 @@ class Worker:
                 try:
                     self._encoder.encode(row.samples)
                 except RowError as error:
-                    self._leave_out(row.row.place, row.row.data, error, tally, refuse)
+                    self._leave_out(row.row, error, tally, refuse)
                 else:
                     kept.append(row)
             return kept, self._encoder.encode([sample for row in kept for sample in row.samples])
@@ -201,7 +194,7 @@ class Worker:
             tally.samples_dropped.update(reason.code for reason in reasons if reason is not None)
             return reasons
         reason = fatal or next(reason for reason in reasons if reason is not None)
-        self._leave_out(row.row.place, row.row.data, reason, tally, refuse)
+        self._leave_out(row.row, reason, tally, refuse)
         return [reason] * len(reasons)
 
     def _is_drop(self, error: RowError) -> bool:
@@ -214,12 +207,9 @@ class Worker:
             or (error.code in ("IFT501", "IFT502", "IFT503") and recipe.on_mismatch == "drop")
         )
 
-    def _leave_out(self, place: Place, data: bytes | None, error: RowError, tally: Tally, refuse: Refuse) -> None:
+    def _leave_out(self, row: RawRow, error: RowError, tally: Tally, refuse: Refuse) -> None:
         """Book a row that gives no sample."""
-        dropped = self._is_drop(error)
-        ledger = tally.of(place.source)
-        (ledger.dropped if dropped else ledger.rejected)[error.code] += 1
-        refuse(place, data, error, "dropped" if dropped else "rejected")
+        leave_out(row.place, row.data, error, tally, refuse, dropped=self._is_drop(error))
 
     def _count(
         self,

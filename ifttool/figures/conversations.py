@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ifttool.booking import Refuse
 from ifttool.errors import RowError
 from ifttool.figures.counters import LongSample, Stats
 from ifttool.io.source import SkippedLine, read_rows
@@ -14,14 +15,14 @@ from ifttool.ledger import Tally
 from ifttool.recipe import Recipe
 from ifttool.records import Place, RawRow
 from ifttool.samples import Samples
-from ifttool.worker import Refuse, Worker
+from ifttool.worker import Worker
 
 OnProgress = Callable[[Tally, int], None]
 """Called after each batch with the counts so far and the bytes of input they cover."""
 
 
 def ignore(place: Place, data: bytes | None, error: RowError, kind: str) -> None:
-    """A :data:`ifttool.worker.Refuse` that says nothing; the ledger counts the row all the same."""
+    """A :data:`ifttool.booking.Refuse` that says nothing; the ledger counts the row all the same."""
 
 
 def conversation_stats(

@@ -12,8 +12,9 @@ from ifttool.errors import RowError
 from ifttool.fit import mask_turns_by_length, truncated, truncation_length
 from ifttool.masks import straddling
 from ifttool.prepare import Prepared
-from ifttool.reasoning import Interval, subtract
+from ifttool.reasoning import subtract
 from ifttool.recipe import Recipe
+from ifttool.records import Interval
 from ifttool.samples import MaskArray, Samples
 from ifttool.show.explanation import Explanation, Span, Token, TurnNote
 from ifttool.show.reasons import AFTER_TURN, Reasons

@@ -11,7 +11,7 @@ from ifttool.template.layout import Analysis, lay_out
 from ifttool.template.perturb import perturbed
 from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.symbols import Guard, Structure, tag
-from ifttool.template.turns import TurnSpan, judge, judge_texts
+from ifttool.template.turns import HEADER_FIELDS, TurnSpan, judge, judge_texts
 
 # A shape seen once is traced, not compiled: compiling and checking costs some ten traces (and agent data has
 # thousands of shapes of one conversation each).
@@ -31,16 +31,6 @@ class _Shape:
     sightings: int = 0
     plans: list[Plan] = field(default_factory=list)
     refused: int = 0
-
-
-@dataclass(slots=True)
-class PlanCounts:
-    """How rows were rendered. ``planned + traced`` is the number of analyses."""
-
-    planned: int = 0
-    traced: int = 0
-    plans: int = 0
-    refused_plans: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +55,6 @@ class Analyser:
         self._shapes: dict[Any, _Shape] = {}
         self._kinds: dict[Any, int] = {}
         self._pieces = 0
-        self.counts = PlanCounts()
 
     def analyse(self, conversation: Conversation, turns: Sequence[int]) -> Analysis:
         """Render a conversation and locate the given turns in it.
@@ -74,15 +63,12 @@ class Analyser:
             RowError: ``IFT301``-``IFT303``: the template refuses the conversation, fails on it or prints nothing.
         """
         if not self._use_plans:
-            self.counts.traced += 1
             return self._trace(conversation, turns, general=False).analysis
         shape = self._shape(conversation, turns)
         for plan in shape.plans:
             texts = plan.replay(conversation.messages, conversation.tools, self._template.kwargs)
             if texts is not None:
-                self.counts.planned += 1
                 return Analysis(plan.layout, texts)
-        self.counts.traced += 1
         shape.sightings += 1
         compiles = shape.sightings >= COMPILE_AT_SIGHT and len(shape.plans) + shape.refused < PLANS_PER_SHAPE
         traced = self._trace(conversation, turns, general=compiles)
@@ -95,7 +81,7 @@ class Analyser:
         kinds = self._kinds
         shape = []
         for message in conversation.messages:
-            kind = (message["role"], tuple(message), tuple(map(_tag, message.values())))
+            kind = (message["role"], tuple(message), tuple(map(tag, message.values())))
             shape.append(kinds.setdefault(kind, len(kinds)))
         key = (tuple(shape), conversation.tools is None, tuple(turns))
         entry = self._shapes.pop(key, None) or _Shape()
@@ -110,10 +96,8 @@ class Analyser:
         if plan is not None and self._holds(plan, conversation, turns, traced.analysis):
             shape.plans.append(plan)
             self._pieces += len(plan.layout.nodes)
-            self.counts.plans += 1
         else:
             shape.refused += 1
-            self.counts.refused_plans += 1
 
     def _holds(self, plan: Plan, conversation: Conversation, turns: Sequence[int], analysis: Analysis) -> bool:
         """Whether a plan reproduces its own row and a perturbed copy of it, texts and turns alike."""
@@ -200,9 +184,5 @@ def located(analysis: Analysis) -> tuple[Any, ...]:
     return (analysis.text, turns, blocks)
 
 
-def _tag(value: Any) -> Any:
-    return "str" if type(value) is str else tag(value)
-
-
 def _has_text(message: Message) -> bool:
-    return any(value for name, value in message.items() if name not in ("role", "name"))
+    return any(value for name, value in message.items() if name not in HEADER_FIELDS)

@@ -36,7 +36,6 @@ _INLINE = {
     "length": "len({0})",
 }
 _METHODS = frozenset({"startswith", "endswith", "count", "find", "rfind"})
-_ROOTS = {"messages": "messages", "tools": "tools", "kwargs": "kwargs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ class _Compiler:
 
     def _path(self, path: Path) -> str:
         if len(path) == 1:
-            return _ROOTS[str(path[0])]
+            return str(path[0])  # the roots are the parameters of the function
         return self._named(("path", path), lambda: f"{self._path(path[:-1])}[{path[-1]!r}]")
 
     def _named(self, key: Any, expression: Callable[[], str]) -> str:

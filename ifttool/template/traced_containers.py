@@ -22,10 +22,10 @@ def subtree(trace: Trace, value: "TracedDict | TracedList", options: tuple[Any, 
     return TracedStr.of(trace, (Piece(Json(value.path, options), text),))
 
 
-class TracedDict(dict[str, Any]):
-    """A dict of the data. Looking inside leaves one structure guard; passing it on as a whole leaves none."""
+class _Container:
+    """What traced dicts and lists share: their plain twin, and looking inside at most once."""
 
-    def __init__(self, trace: Trace, plain: dict[str, Any], path: Path) -> None:
+    def __init__(self, trace: Trace, plain: Any, path: Path) -> None:
         super().__init__()
         self._trace, self._path, self._plain, self._seen = trace, path, plain, False
 
@@ -34,64 +34,49 @@ class TracedDict(dict[str, Any]):
         return self._path
 
     @property
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Any:
         return self._plain
 
     def _look(self) -> None:
-        if self._seen:
-            return
-        self._seen = True
-        self._trace.guards[Structure(self._path, signature(self._plain))] = None
-        for name, value in self._plain.items():
-            key = TracedStr.of(self._trace, (Piece(Key((*self._path, name), name), name),))
-            super().__setitem__(key, wrap(self._trace, value, (*self._path, name)))
+        if not self._seen:
+            self._seen = True
+            self._trace.guards[Structure(self._path, signature(self._plain))] = None
+            self._fill()
+
+    def _fill(self) -> None:
+        """Wrap what the plain twin holds."""
+        raise NotImplementedError
 
     def __bool__(self) -> bool:
         self._look()
         return bool(self._plain)
 
     def __str__(self) -> str:
+        assert isinstance(self, TracedDict | TracedList)
         return subtree(self._trace, self, ("repr",), repr(self._plain))
 
     def __format__(self, spec: str) -> str:
         return format(repr(self), spec)
+
+
+class TracedDict(_Container, dict[str, Any]):
+    """A dict of the data. Looking inside leaves one structure guard; passing it on as a whole leaves none."""
+
+    def _fill(self) -> None:
+        for name, value in self._plain.items():
+            key = TracedStr.of(self._trace, (Piece(Key((*self._path, name), name), name),))
+            super().__setitem__(key, wrap(self._trace, value, (*self._path, name)))
 
     def copy(self) -> dict[str, Any]:
         self._look()
         return dict(super().items())
 
 
-class TracedList(list[Any]):
+class TracedList(_Container, list[Any]):
     """A list of the data, with the same rule as :class:`TracedDict`."""
 
-    def __init__(self, trace: Trace, plain: list[Any], path: Path) -> None:
-        super().__init__()
-        self._trace, self._path, self._plain, self._seen = trace, path, plain, False
-
-    @property
-    def path(self) -> Path:
-        return self._path
-
-    @property
-    def plain(self) -> list[Any]:
-        return self._plain
-
-    def _look(self) -> None:
-        if self._seen:
-            return
-        self._seen = True
-        self._trace.guards[Structure(self._path, signature(self._plain))] = None
+    def _fill(self) -> None:
         super().extend(wrap(self._trace, value, (*self._path, index)) for index, value in enumerate(self._plain))
-
-    def __bool__(self) -> bool:
-        self._look()
-        return bool(self._plain)
-
-    def __str__(self) -> str:
-        return subtree(self._trace, self, ("repr",), repr(self._plain))
-
-    def __format__(self, spec: str) -> str:
-        return format(repr(self), spec)
 
     def __radd__(self, other: list[Any]) -> list[Any]:
         return [*other, *self]

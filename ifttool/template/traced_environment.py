@@ -136,10 +136,7 @@ class TracingEnvironment(ChatEnvironment):
         block = self._blocks
         self._blocks += 1
         pieces = self.text_of(text).pieces
-        return TracedStr.of(
-            self.trace,
-            tuple(Piece(piece.node, piece.text, block) for piece in pieces) or (Piece("", "", block),),
-        )
+        return TracedStr.of(self.trace, tuple(Piece(piece.node, piece.text, block) for piece in pieces))
 
     # -- filters -------------------------------------------------------------------------------------------------
 

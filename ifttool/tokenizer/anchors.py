@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ifttool.policy import Policy
-from ifttool.samples import MaskArray
+from ifttool.samples import IntArray, LongArray, MaskArray
 from ifttool.tokenizer.control import ControlTokens, Expected, own_texts
-from ifttool.tokenizer.encoded import IntArray, LongArray
 from ifttool.tokenizer.load import Tokenizer
 from ifttool.tokenizer.reference import encode_texts
 
@@ -52,6 +51,7 @@ class AnchorMasks:
         self._tokenizer = tokenizer
         self._control = control
         self._anchors: WeakKeyDictionary[Policy, _Anchors | None] = WeakKeyDictionary()
+        self._headers: dict[str, list[int]] = {}
 
     def masks(
         self, ids: IntArray, rows: LongArray, policies: Sequence[Policy]
@@ -115,10 +115,11 @@ class AnchorMasks:
         expected = self._control.expected_in(policy.layout)
         if expected is None:
             return None
+        texts = own_texts(policy.layout)
         base, add, headers = [], [], []
         for run in policy.trained:
             for boundary in run:
-                found = self._anchor(policy, boundary, expected)
+                found = self._anchor(texts, boundary, expected)
                 if found is None:
                     return None
                 number, header = found
@@ -136,9 +137,10 @@ class AnchorMasks:
             table[:, 2].astype(np.int32),
         )
 
-    def _anchor(self, policy: Policy, boundary: int, expected: Sequence[Expected]) -> tuple[int, list[int]] | None:
+    def _anchor(
+        self, texts: Sequence[str | None], boundary: int, expected: Sequence[Expected]
+    ) -> tuple[int, list[int]] | None:
         """The control token that a boundary is counted from, and the ids of the constant text between them."""
-        texts = own_texts(policy.layout)
         if boundary == len(texts):
             return _ROW_END, []
         for number, item in enumerate(expected):
@@ -152,10 +154,16 @@ class AnchorMasks:
         header = "".join(text or "" for text in between)[skip:]
         if not before:
             return (_ROW_START, []) if not header else None
-        tokens = encode_texts(self._tokenizer, [header]).ids.tolist()
+        tokens = self._ids_of(header)
         if tokens[:1] != [expected[before[-1]].token]:
             return None
         return before[-1], tokens[1:]
+
+    def _ids_of(self, header: str) -> list[int]:
+        """Ids of a header; a template writes the same few ones before all of its turns."""
+        if header not in self._headers:
+            self._headers[header] = encode_texts(self._tokenizer, [header]).ids.tolist()
+        return self._headers[header]
 
 
 def _starts_at(item: Expected, boundary: int) -> bool:

@@ -1,13 +1,10 @@
 """Token ids of a batch as flat arrays: no Python object per token outlives the encoder."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int32]
-LongArray = npt.NDArray[np.int64]
+from ifttool.samples import IntArray, LongArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +40,13 @@ class EncodedBatch:
         """The same tokens, ``chars`` characters further on in their text."""
         return EncodedBatch(self.ids, self.starts + np.int32(chars), self.ends + np.int32(chars), self.rows)
 
-    def replaced(self, rows: Mapping[int, "EncodedBatch"]) -> "EncodedBatch":
-        """A copy in which some rows are other encodings, each a batch of one row."""
-        if not rows:
-            return self
-        return stacked([rows.get(index) or self.row(index) for index in range(len(self))])
-
-
-def stacked(parts: list[EncodedBatch]) -> EncodedBatch:
-    """Batches below each other, as one."""
-    if not parts:
-        empty = np.zeros(0, np.int32)
-        return EncodedBatch(empty, empty, empty, np.zeros(1, np.int64))
-    lengths = np.concatenate([np.diff(part.rows) for part in parts])
-    return EncodedBatch(
-        np.concatenate([part.ids for part in parts]),
-        np.concatenate([part.starts for part in parts]),
-        np.concatenate([part.ends for part in parts]),
-        np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths))),
-    )
-
 
 def joined(parts: list[EncodedBatch]) -> EncodedBatch:
     """Batches of one row each behind each other, as one row."""
-    stack = stacked(parts)
-    return EncodedBatch(stack.ids, stack.starts, stack.ends, np.array([0, len(stack.ids)], np.int64))
+    ids = np.concatenate([part.ids for part in parts])
+    return EncodedBatch(
+        ids,
+        np.concatenate([part.starts for part in parts]),
+        np.concatenate([part.ends for part in parts]),
+        np.array([0, len(ids)], np.int64),
+    )

@@ -7,7 +7,7 @@ import numpy as np
 
 from ifttool.errors import RowError, TokenizerError
 from ifttool.recipe import Backend
-from ifttool.tokenizer.encoded import IntArray, LongArray
+from ifttool.samples import IntArray, LongArray
 from ifttool.tokenizer.load import Tokenizer
 
 # Texts on which a fast encoder must agree with the reference before it is used: scripts, white space, digits,

@@ -188,7 +188,7 @@ def test_the_checker_notices_another_template() -> None:
 
 def test_the_checker_notices_a_shifted_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     template = built_in("chatml")
-    monkeypatch.setattr(ifttool.encode, "_without_first", lambda mask, rows: np.roll(mask, 1))
+    monkeypatch.setattr(ifttool.encode, "without_first", lambda mask, rows: np.roll(mask, 1))
     checker = Checker(template, "default", jinja_texts(template, "default"))
     checker.check("two-rounds", MARKED["two-rounds"])
     assert [what for _, what, _ in checker.problems] == ["other tokens than the completions"]
