@@ -7,16 +7,20 @@ import numpy as np
 
 from ifttool.errors import RowError
 from ifttool.masks import loss_mask, widened, without_first
+from ifttool.outline import Outline
+from ifttool.policy import Policy
 from ifttool.prepare import Prepared
 from ifttool.recipe import Recipe
 from ifttool.samples import IntArray, LongArray, MaskArray
-from ifttool.tokenizer.anchors import AnchorMasks
+from ifttool.tokenizer.anchors import AnchorMasks, Anchors
 from ifttool.tokenizer.boundary import crossed, encode_split
 from ifttool.tokenizer.control import ControlTokens
 from ifttool.tokenizer.encoded import EncodedBatch
 from ifttool.tokenizer.flat import FlatEncoder, flat_encoder
 from ifttool.tokenizer.load import Tokenizer
 from ifttool.tokenizer.reference import encode_with
+
+Sample = Prepared | Outline
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +57,28 @@ class Encoder:
         self._control = ControlTokens(tokenizer)
         self._anchors = AnchorMasks(tokenizer, self._control)
 
-    def encode(self, samples: Sequence[Prepared]) -> Encoded:
+    def has_anchors(self, policy: Policy) -> bool:
+        """Whether what bears loss under a policy can be found in ids alone."""
+        return self._anchors.of(policy) is not None
+
+    def encode(self, samples: Sequence[Sample]) -> Encoded:
         """Ids and masks of every sample.
 
         Raises:
             RowError: ``IFT404`` if the tokenizer fails on one of the texts.
         """
         ids, rows = self._flat.encode([sample.text for sample in samples])
-        mask, ok = self._anchors.masks(ids, rows, [sample.policy for sample in samples])
+        mask, ok = self._anchors.masks(ids, rows, [self._anchors_of(sample) for sample in samples])
         mask = without_first(mask, rows)
         left = np.flatnonzero(~ok).tolist()
         if not left:
             return Encoded(ids, mask, rows, np.zeros(len(samples), np.int64), {})
         return self._with_care(samples, ids, mask, rows, left)
+
+    def _anchors_of(self, sample: Sample) -> Anchors | None:
+        if isinstance(sample, Prepared):
+            return self._anchors.of(sample.policy)
+        return self._anchors.joined(sample.parts, sample.turns, everything=sample.everything)
 
     def careful(self, sample: Prepared) -> EncodedBatch:
         """One sample by the reference path, with offsets.
@@ -95,21 +108,22 @@ class Encoder:
         return encoded, len(points)
 
     def _with_care(
-        self, samples: Sequence[Prepared], ids: IntArray, mask: MaskArray, rows: LongArray, left: list[int]
+        self, samples: Sequence[Sample], ids: IntArray, mask: MaskArray, rows: LongArray, left: list[int]
     ) -> Encoded:
         """Put the rows in ``left`` in by the reference path; the others stay as they are."""
         refused: dict[int, RowError] = {}
         straddles = np.zeros(len(samples), np.int64)
         new: dict[int, tuple[IntArray, MaskArray]] = {}
         for index in left:
+            detail = samples[index].detail()
             try:
-                encoded, straddles[index] = self._careful(samples[index])
+                encoded, straddles[index] = self._careful(detail)
             except RowError as error:
                 if error.code == "IFT404":
                     raise
                 refused[index] = error
                 continue
-            new[index] = (encoded.ids, row_mask(samples[index], encoded))
+            new[index] = (encoded.ids, row_mask(detail, encoded))
         id_parts, mask_parts = [], []
         for index in range(len(samples)):
             low, high = int(rows[index]), int(rows[index + 1])

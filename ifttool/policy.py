@@ -11,7 +11,7 @@ from ifttool.recipe import Recipe
 from ifttool.template.layout import Label, Layout, Run, TurnLayout
 from ifttool.template.turns import Verdict
 
-_WORST_FIRST = (Verdict.DROPPED, Verdict.PROMPT, Verdict.HISTORY, Verdict.EXACT)
+WORST_FIRST = (Verdict.DROPPED, Verdict.PROMPT, Verdict.HISTORY, Verdict.EXACT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ def policy_for(layout: Layout, recipe: Recipe, *, eos: str | None = None) -> Pol
     """
     layout, appended = _closed(layout, eos) if recipe.append_eos and eos is not None else (layout, None)
     verdicts = {turn.verdict for turn in layout.turns}
-    worst = next((verdict for verdict in _WORST_FIRST if verdict in verdicts), None)
+    worst = next((verdict for verdict in WORST_FIRST if verdict in verdicts), None)
     refused = worst not in (None, Verdict.EXACT) and recipe.on_mismatch in ("drop", "error")
     wants_unroll = recipe.unroll == "auto" or recipe.on_mismatch == "unroll"
     turns = [turn for turn in layout.turns if turn.runs and _is_kept(turn, recipe)]

@@ -11,20 +11,21 @@ from ifttool.template.layout import Analysis, lay_out
 from ifttool.template.perturb import perturbed
 from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.symbols import Guard, Structure, tag
-from ifttool.template.turns import HEADER_FIELDS, TurnSpan, judge, judge_texts
+from ifttool.template.trajectory.assembly import Assembled
+from ifttool.template.trajectory.pieced import Pieced
+from ifttool.template.turns import GENERATED_ROLES, TurnSpan, has_text, judge, judge_texts
 
 # A shape seen once is traced, not compiled: compiling and checking costs some ten traces (and agent data has
 # thousands of shapes of one conversation each).
 COMPILE_AT_SIGHT = 2
 PLANS_PER_SHAPE = 12
+# Where conversations can be put together from segments, a plan of the whole is worth its price later.
+PLAN_AT_SIGHT = 64
+PLAN_UP_TO = 16  # messages
 # Bounds on what is remembered. A piece of a plan takes about a kilobyte, compiled code included; when the bound is
 # reached, the shapes seen least recently are forgotten.
 MAX_SHAPES = 20_000
 MAX_PIECES = 60_000
-
-GENERATED_ROLES = frozenset({"assistant", "model"})
-"""Roles whose turns a model writes, after a generation prompt."""
-
 
 @dataclass(slots=True)
 class _Shape:
@@ -55,6 +56,7 @@ class Analyser:
         self._shapes: dict[Any, _Shape] = {}
         self._kinds: dict[Any, int] = {}
         self._pieces = 0
+        self._pieced = Pieced(template, self._trace_located)
 
     def analyse(self, conversation: Conversation, turns: Sequence[int]) -> Analysis:
         """Render a conversation and locate the given turns in it.
@@ -64,11 +66,10 @@ class Analyser:
         """
         if not self._use_plans:
             return self._trace(conversation, turns, general=False).analysis
-        shape = self._shape(conversation, turns)
-        for plan in shape.plans:
-            texts = plan.replay(conversation.messages, conversation.tools, self._template.kwargs)
-            if texts is not None:
-                return Analysis(plan.layout, texts)
+        shape = self._shape(self._kinds_of(conversation), conversation, turns)
+        replayed = self._replayed(shape, conversation)
+        if replayed is not None:
+            return replayed
         shape.sightings += 1
         compiles = shape.sightings >= COMPILE_AT_SIGHT and len(shape.plans) + shape.refused < PLANS_PER_SHAPE
         traced = self._trace(conversation, turns, general=compiles)
@@ -76,14 +77,42 @@ class Analyser:
             self._add_plan(shape, conversation, turns, traced)
         return traced.analysis
 
-    def _shape(self, conversation: Conversation, turns: Sequence[int]) -> _Shape:
-        """What the conversation looks like before any of its text is read."""
+    def assemble(self, conversation: Conversation, turns: Sequence[int]) -> Analysis | Assembled | None:
+        """Render a conversation and locate turns by a plan, or put it together from segments; None if neither can.
+
+        A shape that comes again and again gets a plan, which is faster by half; the others never need one.
+        """
+        kinds = self._kinds_of(conversation)
+        shape = self._shape(kinds, conversation, turns)
+        texts = self._replayed(shape, conversation)
+        if texts is not None:
+            return texts
+        wants_plan = shape.sightings >= PLAN_AT_SIGHT and len(kinds) <= PLAN_UP_TO
+        if not self._pieced.is_open or (wants_plan and len(shape.plans) + shape.refused < PLANS_PER_SHAPE):
+            return None
+        found = self._pieced.assemble(conversation, kinds, turns)
+        if found is not None:
+            shape.sightings += 1
+        return found
+
+    def _replayed(self, shape: _Shape, conversation: Conversation) -> Analysis | None:
+        for plan in shape.plans:
+            texts = plan.replay(conversation.messages, conversation.tools, self._template.kwargs)
+            if texts is not None:
+                return Analysis(plan.layout, texts)
+        return None
+
+    def _kinds_of(self, conversation: Conversation) -> list[int]:
+        """The number of each message's kind: what it looks like before any of its text is read."""
         kinds = self._kinds
-        shape = []
+        found = []
         for message in conversation.messages:
             kind = (message["role"], tuple(message), tuple(map(tag, message.values())))
-            shape.append(kinds.setdefault(kind, len(kinds)))
-        key = (tuple(shape), conversation.tools is None, tuple(turns))
+            found.append(kinds.setdefault(kind, len(kinds)))
+        return found
+
+    def _shape(self, kinds: Sequence[int], conversation: Conversation, turns: Sequence[int]) -> _Shape:
+        key = (tuple(kinds), conversation.tools is None, tuple(turns))
         entry = self._shapes.pop(key, None) or _Shape()
         self._shapes[key] = entry  # last in the dict: seen most recently
         while len(self._shapes) > MAX_SHAPES or self._pieces > MAX_PIECES:
@@ -116,6 +145,9 @@ class Analyser:
             return False
         return located(Analysis(plan.layout, texts)) == located(expected)
 
+    def _trace_located(self, conversation: Conversation, turns: Sequence[int]) -> tuple[Any, ...]:
+        return located(self._trace(conversation, turns, general=False).analysis)
+
     def _trace(self, conversation: Conversation, turns: Sequence[int], *, general: bool) -> _Traced:
         """Analyse one conversation; with ``general``, also find out for which other contents the result holds."""
         template, messages, tools = self._template, conversation.messages, conversation.tools
@@ -133,7 +165,7 @@ class Analyser:
             own = full if turn == len(messages) - 1 else self._part(messages[: turn + 1], tools)
             generated = messages[turn]["role"] in GENERATED_ROLES
             prompt = self._part(messages[:turn], tools, add_generation_prompt=True) if generated else None
-            found = judge(full, own, prompt, turn, has_text=_has_text(messages[turn]), generated=generated)
+            found = judge(full, own, prompt, turn, has_text=has_text(messages[turn]), generated=generated)
             spans.append(found.span)
             for render in (own, prompt):
                 guards.extend(() if render is None else render.guards)
@@ -183,6 +215,3 @@ def located(analysis: Analysis) -> tuple[Any, ...]:
     blocks = [(message, at[low], at[high]) for message, (low, high) in analysis.layout.generated]
     return (analysis.text, turns, blocks)
 
-
-def _has_text(message: Message) -> bool:
-    return any(value for name, value in message.items() if name not in HEADER_FIELDS)

@@ -59,8 +59,9 @@ class ChatTemplate:
     ) -> None:
         self.text = text
         self.name = name
-        self._special_tokens = dict(special_tokens or {})
+        self.constants = dict(special_tokens or {})
         self.kwargs = dict(kwargs or {})
+        self.clock = clock
         self._reference = compile_template(ChatEnvironment(clock=clock), text, name=name)
         self._tracer = TracingEnvironment(clock=clock)
         self._traced = compile_template(self._tracer, text, name=name)
@@ -78,7 +79,7 @@ class ChatTemplate:
             RowError: ``IFT301`` if the template refuses the conversation, ``IFT302`` if it fails on it.
         """
         variables = {
-            **self._special_tokens,
+            **self.constants,
             **self.kwargs,
             "messages": aliased(messages),
             "tools": list(tools) if tools is not None else None,
@@ -105,9 +106,9 @@ class ChatTemplate:
         text = self.render(messages, tools, add_generation_prompt=add_generation_prompt)
         trace = Trace()
         variables = {
-            **self._special_tokens,
+            **self.constants,
             **{name: wrap(trace, value, ("kwargs", name)) for name, value in self.kwargs.items()},
-            "messages": [_traced_message(trace, message, index) for index, message in enumerate(messages)],
+            "messages": [traced_message(trace, message, index) for index, message in enumerate(messages)],
             "tools": wrap(trace, list(tools), ("tools",)) if tools is not None else None,
             "documents": None,
             "add_generation_prompt": add_generation_prompt,
@@ -141,7 +142,7 @@ def _with_aliases(message: Message) -> tuple[Message, str | None]:
     return {"thinking": reasoning, **message, "reasoning_content": reasoning}, field
 
 
-def _traced_message(trace: Trace, message: Message, index: int) -> Message:
+def traced_message(trace: Trace, message: Message, index: int) -> Message:
     fields, source = _with_aliases(message)
     traced = {}
     for name, value in fields.items():

@@ -27,7 +27,7 @@ MAX_TEMPLATE_CHARS = 1_000_000
 _NONDETERMINISTIC = ("lipsum",)
 _DICT_ATTRIBUTES = frozenset(dir(dict))
 # Jinja's own objects, whose public attributes the sandbox allows without exception.
-_OPEN_TYPES: set[type] = {LoopContext}
+OPEN_TYPES: set[type] = {LoopContext}
 
 
 class TemplateRaisedError(jinja2.TemplateError):
@@ -76,7 +76,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
                 return obj[attribute]
             except KeyError:
                 return self.undefined(obj=obj, name=attribute)
-        if type(obj) in _OPEN_TYPES and not attribute.startswith("_"):
+        if type(obj) in OPEN_TYPES and not attribute.startswith("_"):
             try:
                 return getattr(obj, attribute)
             except AttributeError:
@@ -126,18 +126,18 @@ class _GuardedNamespace(Namespace):
     def __init__(*args: Any, **kwargs: Any) -> None:
         attributes = dict(*args[1:], **kwargs)
         for name in attributes:
-            _refuse_underscore(name)
+            refuse_underscore(name)
         Namespace.__init__(args[0], attributes)
 
     def __setitem__(self, name: str, value: Any) -> None:
-        _refuse_underscore(name)
+        refuse_underscore(name)
         super().__setitem__(name, value)
 
 
-_OPEN_TYPES.add(_GuardedNamespace)
+OPEN_TYPES.add(_GuardedNamespace)
 
 
-def _refuse_underscore(name: object) -> None:
+def refuse_underscore(name: object) -> None:
     if isinstance(name, str) and name.startswith("_"):
         raise SecurityError(f"a namespace can't hold {name!r}: names with a leading underscore are refused")
 

@@ -146,7 +146,10 @@ def lay_out(
     position = 0
     for piece in pieces:
         if position in cuts and not piece.text and not is_fixed(piece.node):
+            # Left out, so that what stands around it are neighbours; a piece of the template's own text among them
+            # then tells where the boundary is.
             empty.append(Guard("truth", (piece.node,), (), False))
+            continue
         inside = sorted(cut - position for cut in cuts if position < cut < position + len(piece.text))
         for low, high in zip([0, *inside], [*inside, len(piece.text)], strict=True):
             starts[position + low] = len(parts)

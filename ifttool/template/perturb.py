@@ -20,15 +20,23 @@ def perturbed(conversation: Conversation, holds: Callable[[Conversation], bool])
     Returns:
         A copy for which ``holds`` is true; at worst the conversation itself, if every string in it is fixed.
     """
-    places = list(_strings(conversation))
-    everything = _changed(conversation, set(places))
-    if holds(everything):
-        return everything
     changed: set[Path] = set()
-    for place in places:
-        if holds(_changed(conversation, changed | {place})):
-            changed.add(place)
+
+    def change(places: list[Path]) -> None:
+        """Change all of some strings if the guards allow it, else as many as halving finds."""
+        if holds(_changed(conversation, changed.union(places))):
+            changed.update(places)
+        elif len(places) > 1:
+            change(places[: len(places) // 2])
+            change(places[len(places) // 2 :])
+
+    change(list(_strings(conversation)))
     return _changed(conversation, changed)
+
+
+def all_changed(conversation: Conversation) -> Conversation:
+    """A copy with every string but roles changed, whatever a template makes of it."""
+    return _changed(conversation, set(_strings(conversation)))
 
 
 def _strings(conversation: Conversation) -> list[Path]:

@@ -1,7 +1,7 @@
 """A trace compiled into a small Python function: check the guards, return the texts of the pieces."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,14 +48,16 @@ class Plan:
 
 def compile_plan(layout: Layout, guards: Sequence[Guard | Structure]) -> Plan:
     """Compile a layout and the guards it holds under."""
-    return Plan(layout, _Compiler().function(layout, guards))
+    compiler = Compiler()
+    replay: Replay = compiler.function("messages, tools, kwargs", guards, compiler.texts(layout.nodes))
+    return Plan(layout, replay)
 
 
-class _Compiler:
-    """Writes the function line by line; every node is computed once."""
+class Compiler:
+    """Writes one function line by line; every node is computed once."""
 
     def __init__(self) -> None:
-        self._lines: list[str] = []
+        self.lines: list[str] = []
         self._names: dict[Any, str] = {}
         self._constants: dict[str, Any] = {
             "_tests": TESTS,
@@ -65,28 +67,37 @@ class _Compiler:
             "_json": _subtree_text,
         }
 
-    def function(self, layout: Layout, guards: Sequence[Guard | Structure]) -> Replay:
+    def function(self, parameters: str, guards: Iterable[Any], result: Callable[[], str]) -> Any:
+        """A function that gives ``result`` if every guard holds, else None."""
         for guard in dict.fromkeys(guards):
-            self._check(guard)
-        texts = ", ".join(self._value(node) for node in layout.nodes)
-        body = "\n        ".join([*self._lines, f"return [{texts}]"])
+            self.check(guard)
+        wanted = result()
+        body = "\n        ".join([*self.lines, f"return {wanted}"])
         source = (
-            "def replay(messages, tools, kwargs):\n    try:\n        "
+            f"def replay({parameters}):\n    try:\n        "
             f"{body}\n    except (KeyError, IndexError, TypeError, AttributeError, ValueError):\n        return None\n"
         )
         namespace: dict[str, Any] = self._constants
         # The text of the function is made of our own templates and repr()s of constants, never of data.
         exec(compile(source, "<plan>", "exec"), namespace)
-        replay: Replay = namespace["replay"]
-        return replay
+        return namespace["replay"]
 
-    def _check(self, guard: Guard | Structure) -> None:
+    def texts(self, nodes: Sequence[Node]) -> Callable[[], str]:
+        """The texts of nodes, as a list."""
+        return lambda: f"[{', '.join(self.value(node) for node in nodes)}]"
+
+    def text(self, nodes: Sequence[Node]) -> Callable[[], str]:
+        """The texts of nodes, joined."""
+        return lambda: f"''.join(({''.join(self.value(node) + ', ' for node in nodes)}))"
+
+    def check(self, guard: Any) -> None:
+        """Write the lines that give up if a guard doesn't hold."""
         if isinstance(guard, Structure):
-            expected = self._constant(guard.signature)
-            self._lines.append(f"if _signature({self._path(guard.path)}) != {expected}: return None")
+            expected = self.constant(guard.signature)
+            self.lines.append(f"if _signature({self._path(guard.path)}) != {expected}: return None")
             return
         text = self._joined(guard.parts)
-        args = [self._joined(arg) if _is_nodes(arg) else self._constant(arg) for arg in guard.args]
+        args = [self._joined(arg) if _is_nodes(arg) else self.constant(arg) for arg in guard.args]
         if guard.test in _INLINE:
             asked = _INLINE[guard.test].format(text, *args)
         elif guard.test in _METHODS:
@@ -94,53 +105,58 @@ class _Compiler:
         else:
             asked = f"_tests[{guard.test!r}]({', '.join([text, *args])})"
         if guard.answer is True or guard.answer is False:
-            self._lines.append(f"if {'not ' if guard.answer else ''}{asked}: return None")
+            self.lines.append(f"if {'not ' if guard.answer else ''}{asked}: return None")
         else:
-            self._lines.append(f"if {asked} != {self._constant(guard.answer)}: return None")
+            self.lines.append(f"if {asked} != {self.constant(guard.answer)}: return None")
 
     def _joined(self, parts: tuple[Node, ...]) -> str:
         if len(parts) == 1:
-            return self._value(parts[0])
-        return self._named(("joined", parts), lambda: " + ".join(self._value(part) for part in parts) or "''")
+            return self.value(parts[0])
+        return self._named(("joined", parts), lambda: " + ".join(self.value(part) for part in parts) or "''")
 
-    def _value(self, node: Node) -> str:
+    def value(self, node: Node) -> str:
         """The name or literal of a node's text."""
         if isinstance(node, str):
-            return self._constant(node)
+            return self.constant(node)
         if isinstance(node, Key | Fixed):
-            return self._constant(node.text)
+            return self.constant(node.text)
         return self._named(node, lambda: self._expression(node))
 
     def _expression(self, node: Leaf | Json | Map | Cut) -> str:
         if isinstance(node, Leaf):
             return self._path(node.path)
         if isinstance(node, Json):
-            return f"_json({self._path(node.path)}, {self._constant(node.options)})"
+            return f"_json({self._path(node.path)}, {self.constant(node.options)})"
         if isinstance(node, Map):
-            args = "".join(f", {self._constant(arg)}" for arg in node.args)
-            return f"_maps[{node.function!r}]({self._value(node.node)}{args})"
+            args = "".join(f", {self.constant(arg)}" for arg in node.args)
+            return f"_maps[{node.function!r}]({self.value(node.node)}{args})"
         if len(node.parts) > 1:
-            parts = ", ".join(self._value(part) for part in node.parts)
+            parts = ", ".join(self.value(part) for part in node.parts)
             shares = self._named(
-                ("shares", node.select, node.parts), lambda: f"_shares(({parts}), {self._constant(node.select)})"
+                ("shares", node.select, node.parts), lambda: f"_shares(({parts}), {self.constant(node.select)})"
             )
             return f"{shares}[{node.part}]"
-        return _selection(self._value(node.parts[0]), node.select)
+        return _selection(self.value(node.parts[0]), node.select)
 
     def _path(self, path: Path) -> str:
         if len(path) == 1:
             return str(path[0])  # the roots are the parameters of the function
-        return self._named(("path", path), lambda: f"{self._path(path[:-1])}[{path[-1]!r}]")
+        return self._named(("path", path), lambda: f"{self._path(path[:-1])}[{self._key(path[-1])}]")
+
+    def _key(self, key: Any) -> str:
+        """One step of a path, as a Python expression."""
+        return repr(key)
 
     def _named(self, key: Any, expression: Callable[[], str]) -> str:
         if key not in self._names:
             value = expression()
             name = f"v{len(self._names)}"
             self._names[key] = name
-            self._lines.append(f"{name} = {value}")
+            self.lines.append(f"{name} = {value}")
         return self._names[key]
 
-    def _constant(self, value: Any) -> str:
+    def constant(self, value: Any) -> str:
+        """A constant as a literal, or a name for it."""
         if value is None or isinstance(value, bool | int | str):
             return repr(value)
         name = f"c{len(self._constants)}"

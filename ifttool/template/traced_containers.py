@@ -27,7 +27,9 @@ class _Container:
 
     def __init__(self, trace: Trace, plain: Any, path: Path) -> None:
         super().__init__()
-        self._trace, self._path, self._plain, self._seen = trace, path, plain, False
+        self._trace, self._path, self._plain = trace, path, plain
+        self._structure: Structure | None = None
+        self._noted_in: object = None
 
     @property
     def path(self) -> Path:
@@ -38,10 +40,13 @@ class _Container:
         return self._plain
 
     def _look(self) -> None:
-        if not self._seen:
-            self._seen = True
-            self._trace.guards[Structure(self._path, signature(self._plain))] = None
+        if self._structure is None:
+            self._structure = Structure(self._path, signature(self._plain))
             self._fill()
+        # A recorder starts a new set of guards for every segment.
+        if self._noted_in is not self._trace.guards:
+            self._noted_in = self._trace.guards
+            self._trace.guards[self._structure] = None
 
     def _fill(self) -> None:
         """Wrap what the plain twin holds."""

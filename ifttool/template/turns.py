@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate
 
+from ifttool.records import Message
 from ifttool.template.chat_template import TracedRender
 from ifttool.template.compare import cut_at, starts_with
 from ifttool.template.symbols import Guard, Node, Piece, owner
@@ -25,6 +26,15 @@ _ROLE = re.compile(r"assistant|model|bot|gpt|response", re.IGNORECASE)
 
 # Fields of a message that templates print in its header, before what the model writes.
 HEADER_FIELDS = frozenset({"role", "name"})
+
+
+GENERATED_ROLES = frozenset({"assistant", "model"})
+"""Roles whose turns a model writes, after a generation prompt."""
+
+
+def has_text(message: Message) -> bool:
+    """Whether a message says anything beyond what templates print in its header."""
+    return any(value for name, value in message.items() if name not in HEADER_FIELDS)
 
 
 class Verdict(StrEnum):
@@ -307,13 +317,17 @@ def _shared_ending(tail: str, eot: str, header: str) -> int:
     Both texts may go on with the same start of a next header. The marker that opens the generation prompt closed
     the turn before it, so it closes this one too; failing that, the first marker does.
     """
-    shared = tail[: common_text(tail, eot)].rstrip()
+    # Falcon-H1R writes a line break before the end of a turn, but not of the last one.
+    lead = len(tail) - len(tail.lstrip())
+    shared = tail[lead : lead + common_text(tail[lead:], eot.lstrip())].rstrip()
+    if not shared:
+        return len(tail[: common_text(tail, eot)].rstrip())
     markers = list(MARKER.finditer(shared))
     closing = MARKER.search(header)
     for marker in markers:
         if closing is not None and marker.group() == closing.group():
-            return marker.end()
-    return markers[0].end() if markers else len(shared)
+            return lead + marker.end()
+    return lead + (markers[0].end() if markers else len(shared))
 
 
 def _judge_by_text(

@@ -9,6 +9,8 @@ left to the reference path, which asks for offsets.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 from ifttool.policy import Policy
 from ifttool.samples import IntArray, LongArray, MaskArray
+from ifttool.template.layout import Layout
 from ifttool.tokenizer.control import ControlTokens, Expected, own_texts
 from ifttool.tokenizer.load import Tokenizer
 from ifttool.tokenizer.reference import encode_texts
@@ -23,8 +26,8 @@ from ifttool.tokenizer.reference import encode_texts
 _ROW_START, _ROW_END = -1, -2
 
 
-@dataclass(frozen=True, slots=True)
-class _Anchors:
+@dataclass(frozen=True)
+class Anchors:
     """Where the boundaries of trained runs lie, counted from control tokens.
 
     Attributes:
@@ -43,6 +46,21 @@ class _Anchors:
     header_add: LongArray
     header_ids: IntArray
 
+    @cached_property
+    def plain(self) -> "_Plain":
+        """The same as lists."""
+        columns = (self.expected, self.base, self.add, self.header_base, self.header_add, self.header_ids)
+        return _Plain(*(column.tolist() for column in columns))
+
+
+class _Plain(NamedTuple):
+    expected: list[int]
+    base: list[int]
+    add: list[int]
+    header_base: list[int]
+    header_add: list[int]
+    header_ids: list[int]
+
 
 class AnchorMasks:
     """Computes the loss masks of a batch from ids alone, for the rows whose layout allows it."""
@@ -50,23 +68,24 @@ class AnchorMasks:
     def __init__(self, tokenizer: Tokenizer, control: ControlTokens) -> None:
         self._tokenizer = tokenizer
         self._control = control
-        self._anchors: WeakKeyDictionary[Policy, _Anchors | None] = WeakKeyDictionary()
+        self._anchors: WeakKeyDictionary[Policy, Anchors | None] = WeakKeyDictionary()
         self._headers: dict[str, list[int]] = {}
+        # Parts of outlines live as long as their program, which lives as long as the worker.
+        self._parts: dict[Layout, tuple[int, ...] | None] = {}
 
     def masks(
-        self, ids: IntArray, rows: LongArray, policies: Sequence[Policy]
+        self, ids: IntArray, rows: LongArray, anchors: Sequence[Anchors | None]
     ) -> tuple[MaskArray, npt.NDArray[np.bool_]]:
         """Loss masks of a batch.
 
         Args:
             ids: Ids of whole texts, shape (tokens,).
             rows: Where each row begins, and the total, shape (rows + 1,).
-            policies: What bears loss in each row.
+            anchors: What bears loss in each row; None for rows that need offsets.
 
         Returns:
             The mask, shape (tokens,), int8, and which rows it is right for, shape (rows,); the others are all 0.
         """
-        anchors = [self._of(policy) for policy in policies]
         at = np.flatnonzero(self._control.is_control[ids])
         first = np.searchsorted(at, rows)
         ok = np.array([anchor is not None for anchor in anchors], np.bool_)
@@ -103,13 +122,62 @@ class AnchorMasks:
         np.add.at(mask, token[1::2], -1)
         return np.cumsum(mask[:-1], dtype=np.int8), ok
 
-    def _of(self, policy: Policy) -> _Anchors | None:
+    def of(self, policy: Policy) -> Anchors | None:
+        """The anchors of a policy; None if one of its boundaries has none."""
         if policy not in self._anchors:
             self._anchors[policy] = self._find(policy)
         return self._anchors[policy]
 
-    def _find(self, policy: Policy) -> _Anchors | None:
-        """The anchors of a policy; None if one of its boundaries has none."""
+    def joined(
+        self, parts: Sequence[Layout], turns: Sequence[tuple[Policy, int]], *, everything: bool
+    ) -> Anchors | None:
+        """The anchors of a sample that is put together from parts; None if one of its boundaries has none.
+
+        Args:
+            parts: Layouts that its text is made of, in order.
+            turns: What bears loss around each of its turns, and the number of the first part there.
+            everything: Whether every token bears loss.
+        """
+        expected: list[int] = []
+        starts = []
+        for part in parts:
+            starts.append(len(expected))
+            own = self._own(part)
+            if own is None:
+                return None
+            expected += own
+        base = [_ROW_START, _ROW_END] if everything else []
+        add = [0] * len(base)
+        header_base: list[int] = []
+        header_add: list[int] = []
+        header_ids: list[int] = []
+        for policy, first in turns:
+            near = self.of(policy)
+            start = starts[first]
+            if near is None or expected[start : start + len(near.expected)] != near.plain.expected:
+                return None
+            base += [number if number < 0 else number + start for number in near.plain.base]
+            add += near.plain.add
+            header_base += [number + start for number in near.plain.header_base]
+            header_add += near.plain.header_add
+            header_ids += near.plain.header_ids
+        return Anchors(
+            np.array(expected, np.int32),
+            np.array(base, np.int64),
+            np.array(add, np.int64),
+            np.array(header_base, np.int64),
+            np.array(header_add, np.int64),
+            np.array(header_ids, np.int32),
+        )
+
+    def _own(self, part: Layout) -> tuple[int, ...] | None:
+        """Ids of the control tokens in a part; None if they depend on the row."""
+        if part not in self._parts:
+            expected = self._control.expected_in(part)
+            self._parts[part] = None if expected is None else tuple(item.token for item in expected)
+        return self._parts[part]
+
+    def _find(self, policy: Policy) -> Anchors | None:
         if policy.reasoning:
             return None
         expected = self._control.expected_in(policy.layout)
@@ -128,7 +196,7 @@ class AnchorMasks:
                 add.append(0 if number < 0 or starts else 1 + len(header))
                 headers += [(number, 1 + step, token) for step, token in enumerate(header)]
         table = np.array(headers, np.int64).reshape(len(headers), 3)
-        return _Anchors(
+        return Anchors(
             np.array([item.token for item in expected], np.int32),
             np.array(base, np.int64),
             np.array(add, np.int64),

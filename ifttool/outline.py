@@ -1,0 +1,53 @@
+"""A sample put together from segments: enough to encode it and to find its mask, and no more."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from ifttool.errors import RowError
+from ifttool.policy import WORST_FIRST, Policy
+from ifttool.samples import Origin
+from ifttool.template.layout import Layout
+from ifttool.template.turns import Verdict
+
+if TYPE_CHECKING:
+    from ifttool.prepare import Prepared
+
+
+class Surrounding(NamedTuple):
+    """One turn with what stands around it, and what bears loss there; ``first`` is the number of its first part."""
+
+    policy: Policy
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """One sample before tokenization, without positions: its mask is found from control tokens.
+
+    Attributes:
+        text: The rendered text.
+        roles: The role of each message.
+        verdicts: For each located turn, its verdict and whether it ends in an end-of-turn token.
+        parts: Layouts that the text is made of, in order; they hold no turns.
+        turns: The located turns.
+        everything: Whether every token bears loss.
+        origin: Where the sample comes from.
+        refused: Why the recipe leaves this sample out; None if it doesn't.
+        detail: Gives the same sample with its positions, the slower way.
+    """
+
+    text: str
+    roles: Sequence[str]
+    verdicts: Sequence[tuple[Verdict, bool]]
+    parts: Sequence[Layout]
+    turns: Sequence[Surrounding]
+    everything: bool
+    origin: Origin
+    refused: RowError | None
+    detail: Callable[[], "Prepared"]
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict | None:
+    """The worst verdict; None without any."""
+    return next((verdict for verdict in WORST_FIRST if verdict in verdicts), None)

@@ -1,0 +1,109 @@
+"""Conversations put together from segments, with their turns located."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ifttool.records import Conversation
+from ifttool.template.chat_template import ChatTemplate
+from ifttool.template.layout import Analysis
+from ifttool.template.trajectory.program import Program, Row, UnfollowedError, Unknown
+from ifttool.template.trajectory.segment import Segment
+from ifttool.template.trajectory.walk import Beginnings, Stage, numbered, walk
+from ifttool.template.trajectory.window import Placed, Windows
+
+# Renders recorded for one row before it goes the slower way.
+_MOST_LESSONS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A rendered conversation with its turns located.
+
+    Attributes:
+        text: The rendered text.
+        segments: What it is put together from, in order.
+        texts: What each of them prints.
+        turns: The located turns.
+        roles: The role of each message.
+    """
+
+    text: str
+    segments: Sequence[Segment]
+    texts: Sequence[str]
+    turns: Sequence[Placed]
+    roles: Sequence[str]
+
+
+class Assembler:
+    """Puts conversations of one template together.
+
+    Args:
+        template: The chat template.
+    """
+
+    def __init__(self, template: ChatTemplate) -> None:
+        self._template = template
+        self._program = Program(template)
+        self._windows = Windows(self._program)
+
+    @property
+    def can_follow(self) -> bool:
+        """Whether the template has a loop that can be followed."""
+        return self._program.has_loops
+
+    @property
+    def generation(self) -> int:
+        """Grows with everything that is learnt."""
+        return self._program.generation + self._windows.judged
+
+    def assemble(self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int]) -> Assembled:
+        """Render a conversation and locate the given turns in it, learning what is needed.
+
+        Raises:
+            UnfollowedError: It can't be put together; whether the template refuses it isn't known.
+        """
+        row = Row(conversation.messages, conversation.tools, self._template.kwargs, kinds)
+        for _ in range(_MOST_LESSONS):
+            try:
+                return self._assemble(row, turns)
+            except Unknown as lesson:
+                self._program.learn(row, lesson.count, lesson.asks)
+        raise UnfollowedError("the row needs too many lessons")
+
+    def _assemble(self, row: Row, turns: Sequence[int]) -> Assembled:
+        stages = walk(self._program, row, len(row.messages), asks=False)
+        beginnings = Beginnings(self._program, row, stages) if turns else None
+        placed = [self._windows.place(row, beginnings, turn) for turn in turns] if beginnings is not None else []
+        parts = list(numbered(stages if beginnings is None else _speaking(stages)))
+        text = "".join([text for _, text in parts])
+        if not text.strip():
+            raise UnfollowedError("nothing is rendered")
+        return Assembled(
+            text,
+            [segment for segment, _ in parts],
+            [text for _, text in parts],
+            placed,
+            [str(message["role"]) for message in row.messages],
+        )
+
+    def located(self, conversation: Conversation, kinds: Sequence[int], assembled: Assembled) -> list[Analysis]:
+        """The surroundings of each turn with the texts of their pieces; for checks, not for the fast way."""
+        messages, tools, kwargs = conversation.messages, conversation.tools, self._template.kwargs
+        return [
+            Analysis(
+                placed.window.layout,
+                placed.window.texts(
+                    messages, tools, kwargs, kinds, {}, placed.message, len(messages), False
+                ),
+            )
+            for placed in assembled.turns
+        ]
+
+
+def _speaking(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages that a window counts: segments outside of loops, and the loop that prints the messages."""
+    return [
+        stage
+        for stage in stages
+        if stage.loop is None or any(not segment.is_silent for segment in stage.segments)
+    ]

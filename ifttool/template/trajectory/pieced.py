@@ -1,0 +1,94 @@
+"""The net under assembled conversations: what was just learnt must give what the template itself gives."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ifttool.errors import RowError
+from ifttool.records import Conversation
+from ifttool.template.chat_template import ChatTemplate
+from ifttool.template.perturb import all_changed
+from ifttool.template.trajectory.assembly import Assembled, Assembler
+from ifttool.template.trajectory.program import UnfollowedError
+
+# A template for which most rows can't be put together isn't worth the attempts.
+_ATTEMPTS = 48
+_FAILURES = 0.5
+
+Located = Callable[[Conversation, Sequence[int]], tuple[Any, ...]]
+"""The reference: the text of a conversation, and for each turn its intervals, verdict and ending."""
+
+
+class Pieced:
+    """Assembles conversations, and compares with the reference whatever it has just learnt.
+
+    Args:
+        template: The chat template.
+        reference: Renders a conversation and locates turns the slower way.
+    """
+
+    def __init__(self, template: ChatTemplate, reference: Located) -> None:
+        self._template, self._reference = template, reference
+        self._assembler: Assembler | None = None
+        self._attempts = self._failures = 0
+        self.is_open = True
+
+    def assemble(self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int]) -> Assembled | None:
+        """A conversation put together from segments; None if it can't be, or the template refuses it."""
+        if self._assembler is None:
+            self._assembler = Assembler(self._template)
+            if not self._assembler.can_follow:
+                self.is_open = False
+                return None
+        before = self._assembler.generation
+        self._attempts += 1
+        try:
+            found = self._assembler.assemble(conversation, kinds, turns)
+        except UnfollowedError:
+            self._failures += 1
+            if self._failures >= _ATTEMPTS and self._failures > _FAILURES * self._attempts:
+                self.is_open = False
+            return None
+        if self._assembler.generation != before and not self._holds(conversation, kinds, turns, found):
+            # A leak: something was read that left no guard. Nothing that was learnt can be trusted.
+            self.is_open = False
+            return None
+        return found
+
+    def _holds(
+        self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int], found: Assembled
+    ) -> bool:
+        """Whether the row, and a copy of it in which every text is another, are what the reference makes of them."""
+        assert self._assembler is not None
+        if located_in(self._assembler, conversation, kinds, found) != self._reference(conversation, turns)[:2]:
+            return False
+        other = all_changed(conversation)
+        try:
+            expected = self._reference(other, turns)[:2]
+            changed = self._assembler.assemble(other, kinds, turns)
+        except (RowError, UnfollowedError):
+            return True
+        return located_in(self._assembler, other, kinds, changed) == expected
+
+
+def located_in(
+    assembler: Assembler, conversation: Conversation, kinds: Sequence[int], found: Assembled
+) -> tuple[Any, ...]:
+    """The text of an assembled conversation, and for each turn its intervals, verdict and ending."""
+    starts = [0]
+    for text in found.texts:
+        starts.append(starts[-1] + len(text))
+    turns = []
+    for placed, near in zip(found.turns, assembler.located(conversation, kinds, found), strict=True):
+        lead = 0 if placed.window.opens else len(near.texts[0])
+        at = [starts[placed.first] - lead + position for position in near.positions()]
+        turn = placed.window.turn
+        runs = [(at[low], at[high]) for low, high in turn.runs if at[low] < at[high]]
+        turns.append(
+            (
+                placed.message,
+                runs,
+                turn.verdict,
+                (at[turn.end_of_turn[0]], at[turn.end_of_turn[1]]) if turn.ends else None,
+            )
+        )
+    return (found.text, turns)

@@ -1,0 +1,213 @@
+"""A template as the segments seen so far: finds the one that comes next, and learns those it lacks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ifttool.errors import RowError
+from ifttool.records import Message
+from ifttool.template.chat_template import ChatTemplate
+from ifttool.template.environment import TemplateRaisedError
+from ifttool.template.symbols import Node
+from ifttool.template.trajectory.affine import Affine
+from ifttool.template.trajectory.nodes import message_indices
+from ifttool.template.trajectory.recorder import Context, LoopExit, Recorded
+from ifttool.template.trajectory.recording import FollowedTemplate, RecordingEnvironment
+from ifttool.template.trajectory.segment import Segment
+from ifttool.template.traced_markup import UntraceableError
+
+# Far more than any template at hand has; a template that goes on learning isn't made of segments that come back.
+MAX_SEGMENTS = 3_000
+
+
+class UnfollowedError(Exception):
+    """The render can't be put together from segments; the row goes the slower way."""
+
+
+class Unknown(Exception):  # noqa: N818 - not an error: the segment that comes next is still to be learnt
+    """No segment fits: the render of the first ``count`` messages must be recorded."""
+
+    def __init__(self, count: int, asks: bool) -> None:
+        super().__init__(count, asks)
+        self.count, self.asks = count, asks
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A conversation to be put together.
+
+    Attributes:
+        messages: Its messages.
+        tools: Its tools.
+        kwargs: Template kwargs.
+        kinds: The number of each message's kind.
+    """
+
+    messages: Sequence[Message]
+    tools: Any
+    kwargs: Mapping[str, Any]
+    kinds: Sequence[int]
+
+
+class Loop(NamedTuple):
+    """A loop that a segment ends at: contexts by number, and the part of the messages it goes over."""
+
+    context: int
+    start: Affine
+    stop: Affine
+    step: int
+    after: int
+
+    def indices(self, count: int) -> range:
+        """The items, in the loop's order."""
+        start, stop = (form.value(item=0, count=count, state={}) for form in (self.start, self.stop))
+        return range(start, stop) if self.step == 1 else range(start, stop)[::-1]
+
+
+@dataclass(slots=True)
+class _Place:
+    """What is known of one context.
+
+    Attributes:
+        segments: Its segments by kind of item; at most one of them fits.
+        last: Those that came next at the end of a beginning, the last time.
+        reads: Namespace keys that the segments read.
+    """
+
+    segments: dict[int | None, list[Segment]] = field(default_factory=dict)
+    last: dict[tuple[int | None, bool], Segment] = field(default_factory=dict)
+    reads: tuple[str, ...] = ()
+
+
+class Program:
+    """The segments of one template.
+
+    Args:
+        template: The chat template.
+    """
+
+    def __init__(self, template: ChatTemplate) -> None:
+        self._template = template
+        environment = RecordingEnvironment(clock=template.clock)
+        self._followed = FollowedTemplate(environment, template.text)
+        self._contexts: dict[Context, int] = {("root", False): 0, ("root", True): 1}
+        self._places: list[_Place] = [_Place(), _Place()]
+        self._outs: dict[Any, int] = {}
+        self._known: dict[Any, Segment] = {}
+        self.generation = 0
+
+    @property
+    def has_loops(self) -> bool:
+        """Whether the template has a loop that can be followed."""
+        return self._followed.has_loops
+
+    def reads(self, context: int) -> tuple[str, ...]:
+        """Namespace keys that the segments of a context read."""
+        return self._places[context].reads
+
+    def root(self, row: Row) -> int:
+        """The context at the start of a template."""
+        return 1 if row.tools is None else 0
+
+    def find(
+        self, row: Row, context: int, state: Mapping[str, Any], item: int, count: int, asks: bool
+    ) -> tuple[Segment, str]:
+        """The segment that comes next, and what it prints.
+
+        Raises:
+            Unknown: There is none.
+        """
+        kind = None if item < 0 else row.kinds[item]
+        found = self._places[context].segments.get(kind, ())
+        for position, segment in enumerate(found):
+            text = segment.run(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks)
+            if text is not None:
+                if position:  # what fits is often what fits next time; at most one of them ever does
+                    found.insert(0, found.pop(position))  # type: ignore[union-attr]
+                return segment, text
+        raise Unknown(count, asks)
+
+    def match(self, row: Row, context: int, state: Mapping[str, Any], item: int, count: int, asks: bool) -> Segment:
+        """The segment that comes next where beginnings of a conversation end.
+
+        Raises:
+            Unknown: There is none.
+        """
+        kind = None if item < 0 else row.kinds[item]
+        place = self._places[context]
+        hint = place.last.get((kind, asks))
+        if hint is not None and hint.check(
+            row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks
+        ):
+            return hint
+        for segment in place.segments.get(kind, ()):
+            if segment.check(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks):
+                place.last[kind, asks] = segment
+                return segment
+        raise Unknown(count, asks)
+
+    def learn(self, row: Row, count: int, asks: bool) -> None:
+        """Record the render of the first messages of a row.
+
+        Raises:
+            UnfollowedError: It does something that isn't followed, or there are too many segments.
+        """
+        template, messages = self._template, row.messages[:count]
+        try:
+            expected = template.render(messages, row.tools, add_generation_prompt=asks)
+            refusal = None
+        except RowError as error:
+            if error.code != "IFT301":
+                raise UnfollowedError("the template fails") from error
+            expected, refusal = "", error.message
+        try:
+            recorded, raised = self._followed.record(
+                messages, row.kinds[:count], row.tools, template.constants, row.kwargs, asks_prompt=asks
+            )
+        except UntraceableError as error:
+            raise UnfollowedError(str(error)) from error
+        if refusal is None:
+            text = "".join(str.__str__(piece.text) for segment in recorded for piece in segment.pieces)
+            if raised is not None or text != expected:
+                raise UnfollowedError("the recording isn't the render") from raised
+        elif not (isinstance(raised, TemplateRaisedError) and str(raised) == refusal):
+            raise UnfollowedError("the recording doesn't refuse what the render refuses") from raised
+        added = [self._add(segment, row) for segment in recorded]
+        if not any(added):
+            raise UnfollowedError("a recorded segment doesn't fit the row it was recorded on")
+        self.generation += 1
+        if len(self._known) > MAX_SEGMENTS:
+            raise UnfollowedError("too many different segments")
+
+    def _add(self, recorded: Recorded, row: Row) -> bool:
+        context = self._number(recorded.context)
+        key = (context, recorded.kind, frozenset(recorded.guards))
+        if key in self._known:
+            return False
+        nodes = tuple(piece.node for piece in recorded.pieces)
+        out = self._outs.setdefault((nodes, recorded.kind), len(self._outs))
+        exit_ = recorded.exit
+        if isinstance(exit_, LoopExit):
+            exit_ = Loop(self._number(exit_.context), *exit_.view, self._number(exit_.after))  # type: ignore[assignment]
+        segment = Segment(recorded, len(self._known), out, exit_, dict(_roles(nodes, row, recorded.item)))
+        self._known[key] = segment
+        place = self._places[context]
+        place.segments.setdefault(recorded.kind, []).append(segment)
+        place.reads = tuple(sorted({*place.reads, *segment.reads}))
+        return True
+
+    def _number(self, context: Context) -> int:
+        if context not in self._contexts:
+            self._contexts[context] = len(self._places)
+            self._places.append(_Place())
+        return self._contexts[context]
+
+
+def _roles(nodes: Sequence[Node], row: Row, item: int) -> Iterator[tuple[Any, str]]:
+    """The role of each message that nodes are of; guards on kinds make it the same wherever the segment fits."""
+    for node in nodes:
+        for index in message_indices(node):
+            if isinstance(index, Affine) and any(index.keys()):
+                raise UnfollowedError("a message is looked up by a number from a namespace")
+            at = index.value(item=item, count=len(row.messages), state={}) if isinstance(index, Affine) else index
+            yield index, str(row.messages[at]["role"])

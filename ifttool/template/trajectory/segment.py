@@ -1,0 +1,186 @@
+"""Segments compiled: functions that say whether a segment is the one that comes next, and what it prints."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from ifttool.template.layout import Layout
+from ifttool.template.plan import Compiler
+from ifttool.template.symbols import owner
+from ifttool.template.trajectory.affine import (
+    ITEM,
+    Affine,
+    FlagGuard,
+    IntGuard,
+    KindGuard,
+    StateGuard,
+)
+from ifttool.template.trajectory.nodes import message_indices, resolved, with_messages
+from ifttool.template.trajectory.recorder import MISSING, Effect, Recorded, Words
+
+PARAMETERS = "messages, tools, kwargs, kinds, state, i, n, asks"
+_OPERATORS = {"==": "==", "<": "<", "<=": "<="}
+
+
+class SegmentCompiler(Compiler):
+    """Also knows guards on positions, kinds and namespaces, and paths with positions in them."""
+
+    def check(self, guard: Any) -> None:
+        if isinstance(guard, IntGuard):
+            asked = f"{guard.form.source()} {_OPERATORS[guard.operator]} 0"
+            self.lines.append(f"if {f'not ({asked})' if guard.answer else asked}: return None")
+        elif isinstance(guard, KindGuard):
+            self.lines.append(f"if kinds[{guard.index.source()}] != {guard.kind}: return None")
+        elif isinstance(guard, StateGuard):
+            found = f"state.get({guard.key!r}, {MISSING!r})"
+            if isinstance(guard.value, bool) or guard.value is None:
+                self.lines.append(f"if {found} is not {guard.value}: return None")
+            else:
+                self.lines.append(f"if {found} != {self.constant(guard.value)}: return None")
+        elif isinstance(guard, FlagGuard):
+            self.lines.append(f"if {'not ' if guard.answer else ''}asks: return None")
+        else:
+            super().check(guard)
+
+    def _key(self, key: Any) -> str:
+        return key.source() if isinstance(key, Affine) else repr(key)
+
+
+class Segment:
+    """A recorded segment, ready to be replayed.
+
+    Functions take ``(messages, tools, kwargs, kinds, state, i, n, asks)``: the data, the kind of each message, values
+    of namespace keys, the item's index, the number of messages, and whether the generation prompt is asked for. They
+    are compiled when they are first needed.
+
+    Attributes:
+        number: Its number in the program.
+        out: Number of what it prints: segments with equal numbers print the same text for the same item.
+        kind: Kind of the item it is for.
+        nodes: What it prints.
+        exit: How it ends.
+        is_open: Whether it may depend on the number of messages other than by its distance to the last.
+        counts: Whether anything in it depends on the number of messages.
+        asks: Whether it depends on the generation prompt being asked for.
+        reads: Namespace keys that its guards and numbers read.
+        writes: Namespace keys it sets.
+        reach: How many messages back it prints something of.
+    """
+
+    def __init__(
+        self, recorded: Recorded, number: int, out: int, way: Any, roles: Mapping[Any, str]
+    ) -> None:
+        self.number, self.out = number, out
+        self.kind = recorded.kind
+        self._guards = recorded.guards
+        self.nodes = tuple(piece.node for piece in recorded.pieces)
+        self._blocks = tuple(piece.block for piece in recorded.pieces)
+        self.exit = way
+        self._effects: tuple[Effect, ...] = recorded.effects
+        self._roles = roles
+        self.is_open = any(_is_open(guard) for guard in self._guards)
+        self.reads = frozenset(key for guard in self._guards for key in _keys(guard)) | frozenset(
+            key for _, value in self._effects if isinstance(value, Affine) for key in value.keys()
+        )
+        self.writes = frozenset(effect.key for effect in self._effects)
+        self.counts = self.is_open or any(form.mentions("n") for guard in self._guards for form in _forms(guard))
+        self.counts |= any(isinstance(value, Affine) and value.mentions("n") for _, value in self._effects)
+        self.asks = any(isinstance(guard, FlagGuard) for guard in self._guards)
+        indices = [index for node in self.nodes for index in message_indices(node)]
+        forms = [index for index in indices if isinstance(index, Affine)]
+        self.is_movable = all(form.terms == ((ITEM, 1),) for form in forms)
+        self.reach = max((-form.constant for form in forms), default=0)
+        self.fixed_messages = frozenset(index for index in indices if isinstance(index, int))
+        self.owned = any(owner(node) is not None for node in self.nodes)
+        self.is_silent = not self.nodes
+
+    @cached_property
+    def run(self) -> Any:
+        """The text it prints; None if it isn't the one."""
+        compiler = SegmentCompiler()
+        return compiler.function(PARAMETERS, self._guards, compiler.text(self.nodes))
+
+    @cached_property
+    def check(self) -> Any:
+        """True if it is the one, else None."""
+        return SegmentCompiler().function(PARAMETERS, self._guards, lambda: "True")
+
+    @cached_property
+    def still(self) -> Any:
+        """Like ``check``, where it is known that it was the one in another render of the same messages."""
+        moving = [guard for guard in self._guards if _is_moving(guard)]
+        return SegmentCompiler().function(PARAMETERS, moving, lambda: "True")
+
+    @cached_property
+    def moves(self) -> bool:
+        """Whether it may be another one in another render of the same messages."""
+        return any(map(_is_moving, self._guards))
+
+    @cached_property
+    def texts(self) -> Any:
+        """The texts of its nodes, guards unchecked."""
+        compiler = SegmentCompiler()
+        return compiler.function(PARAMETERS, (), compiler.texts(self.nodes))
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Its nodes as a layout without turns."""
+        order = {index: position for position, index in enumerate(self._roles)}
+        return Layout(
+            nodes=tuple(with_messages(node, order.__getitem__) for node in self.nodes),
+            blocks=self._blocks,
+            roles=tuple(self._roles.values()),
+            turns=(),
+        )
+
+    def leave(self, state: dict[str, Any], item: int, count: int) -> dict[str, Any]:
+        """The state after it; the given one isn't changed."""
+        if not self._effects:
+            return state
+        after = dict(state)
+
+        def value(form: Affine) -> int:
+            return form.value(item=item, count=count, state=state)
+
+        for key, written in self._effects:
+            if isinstance(written, Affine):
+                after[key] = value(written)
+            elif isinstance(written, Words):
+                after[key] = Words(tuple(resolved(node, value) for node in written.nodes))
+            else:
+                after[key] = written
+        return after
+
+
+def _keys(guard: Any) -> Sequence[str]:
+    if isinstance(guard, StateGuard):
+        return (guard.key,)
+    form = guard.form if isinstance(guard, IntGuard) else guard.index if isinstance(guard, KindGuard) else None
+    return tuple(form.keys()) if form is not None else ()
+
+
+def _forms(guard: Any) -> list[Affine]:
+    if isinstance(guard, IntGuard):
+        return [guard.form]
+    if isinstance(guard, KindGuard):
+        return [guard.index]
+    found = []
+    for parts in (getattr(guard, "parts", ()), *(arg for arg in getattr(guard, "args", ()) if isinstance(arg, tuple))):
+        for part in parts:
+            if not isinstance(part, str) and hasattr(part, "_fields"):
+                found += [index for index in message_indices(part) if isinstance(index, Affine)]
+    path = getattr(guard, "path", ())
+    return found + [step for step in path if isinstance(step, Affine)]
+
+
+def _is_open(guard: Any) -> bool:
+    if isinstance(guard, IntGuard):
+        return guard.is_open
+    return any(form.mentions("n") for form in _forms(guard))
+
+
+def _is_moving(guard: Any) -> bool:
+    """Whether a guard's answer may differ in a render of fewer messages, or after other namespaces."""
+    if isinstance(guard, StateGuard | FlagGuard):
+        return True
+    return any(form.mentions("n") or any(form.keys()) for form in _forms(guard))

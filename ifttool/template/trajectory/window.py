@@ -1,0 +1,311 @@
+"""One turn and what stands around it: where the turn lies is decided once for every such surrounding.
+
+What decides about a turn (:mod:`ifttool.template.turns`) lies near it: the message before it, the turn, what follows,
+and the ends of its generation prompt and of its own render. A window holds just these segments. Its answer comes with
+guards, as a whole conversation's does, and is used wherever the same segments stand around a turn again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ifttool.records import Message
+from ifttool.template.chat_template import TracedRender
+from ifttool.template.layout import Layout, TurnLayout, lay_out
+from ifttool.template.symbols import Guard, Node, Piece
+from ifttool.template.trajectory.affine import ITEM, Affine
+from ifttool.template.trajectory.nodes import message_indices, with_messages
+from ifttool.template.trajectory.program import Program, Row, UnfollowedError
+from ifttool.template.trajectory.segment import PARAMETERS, Segment, SegmentCompiler
+from ifttool.template.trajectory.walk import Beginning, Beginnings, State, piece_texts
+from ifttool.template.turns import GENERATED_ROLES, has_text, judge
+
+_Step = tuple[Segment, State, int]
+"""A segment, the namespaces before it, and its item (-1: none)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A located turn with what stands around it.
+
+    Attributes:
+        layout: Pieces of the surroundings in the whole conversation, with the one turn located among them.
+        check: Whether the answer holds for a turn; takes what segments take, with the turn as item.
+        texts: The texts of the layout's pieces; takes the same.
+        opens: Whether the window begins where the text begins; if not, its first piece stands for what precedes.
+        closes: Whether it ends where the text ends.
+    """
+
+    layout: Layout
+    check: Any
+    texts: Any
+    opens: bool
+    closes: bool
+
+    @property
+    def turn(self) -> TurnLayout:
+        """The turn."""
+        return self.layout.turns[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A window in a conversation: its turn's message, and the number of its first segment in the whole text."""
+
+    window: Window
+    message: int
+    first: int
+
+
+class Windows:
+    """Locates turns of conversations that are put together from segments.
+
+    Args:
+        program: The template's segments.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._known: dict[Any, list[Window]] = {}
+        self.judged = 0
+
+    def place(self, row: Row, beginnings: Beginnings, turn: int) -> Placed:
+        """Locate a turn.
+
+        Raises:
+            Unknown: A segment is still to be learnt.
+            UnfollowedError: The turn can't be located from what stands around it.
+        """
+        generated = row.messages[turn]["role"] in GENERATED_ROLES
+        around = _Around(row, beginnings, turn, generated=generated)
+        known = self._known.setdefault(around.key(), [])
+        count = len(row.messages)
+        for window in known:
+            if window.check(row.messages, row.tools, row.kwargs, row.kinds, {}, turn, count, False):
+                return Placed(window, turn, around.first)
+        window = around.judged()
+        known.append(window)
+        self.judged += 1
+        return Placed(window, turn, around.first)
+
+
+class _Around:
+    """The segments around one turn, in the whole conversation, its own render and its generation prompt."""
+
+    def __init__(self, row: Row, beginnings: Beginnings, turn: int, *, generated: bool) -> None:
+        self._row, self._beginnings, self._turn, self._generated = row, beginnings, turn, generated
+        main, start = beginnings.main, beginnings.indices.start
+        self._position = turn - start
+        if self._position < 0:
+            raise UnfollowedError("a turn isn't printed by the loop over messages")
+        segments = main.segments
+        low = self._position - 1
+        while low > 0 and not segments[low].owned:
+            low -= 1
+        self._low = max(low, 0)
+        self._opens = self._low == 0
+        reach = max((segment.reach for segment in segments[self._position : self._position + 8]), default=0)
+        high = self._position + 1
+        while high < len(segments) and (high < self._position + reach or not segments[high].owned):
+            high += 1
+        self._closes = high >= len(segments)
+        self._high = min(high, len(segments) - 1)
+        self._before: list[_Step] = (
+            [(stage.segments[0], stage.states[0], -1) for stage in beginnings.before if not stage.loop]
+            if self._opens
+            else []
+        )
+        count = len(row.messages)
+        self._own = None if turn == count - 1 else beginnings.beginning(turn + 1, asks=False)
+        self._prompt = beginnings.beginning(turn, asks=True) if generated and turn else None
+
+    @property
+    def first(self) -> int:
+        """Number of the window's first segment among those of the whole text that print something or not."""
+        outside = sum(not stage.loop for stage in self._beginnings.before)
+        return 0 if self._opens else outside + self._low
+
+    def key(self) -> Any:
+        """What the answer depends on beside guards."""
+        segments = self._beginnings.main.segments
+        tail = tuple(stage.segments[0].out for stage in self._beginnings.after) if self._closes else None
+        return (
+            tuple(step[0].out for step in self._before) if self._opens else None,
+            tuple(segment.out for segment in segments[self._low : self._high + 1]),
+            self._position - self._low,
+            tail,
+            self._turn == len(self._row.messages) - 1,
+            self._face(self._own, self._position + 1),
+            self._face(self._prompt, self._position),
+            self._same_start(),
+            has_text(self._row.messages[self._turn]),
+        )
+
+    def _face(self, beginning: Beginning | None, size: int) -> Any:
+        if beginning is None:
+            return None
+        inner = tuple([segment.out for segment in beginning.group.segments[self._low : size - 1]])
+        last = beginning.last[0].out if beginning.last else None
+        return (self._diverged(beginning), inner, last, beginning.tail[0].out)
+
+    def _diverged(self, beginning: Beginning) -> bool:
+        """Whether it differs from the whole conversation before the window."""
+        item = beginning.group.diverged
+        return item is not None and item < self._low + self._beginnings.indices.start
+
+    def _same_start(self) -> bool:
+        """Whether the own render and the generation prompt agree before the window."""
+        if self._own is None or self._prompt is None or self._own.group is self._prompt.group:
+            return True
+        return self._own.group.faces[: self._low] == self._prompt.group.faces[: self._low]
+
+    def judged(self) -> Window:
+        """Locate the turn.
+
+        Raises:
+            UnfollowedError: The answer holds for this content only, or a message is referred to from afar.
+        """
+        row, turn = self._row, self._turn
+        messages = _Numbering(row, self._low + self._beginnings.indices.start, turn)
+        lead = () if self._opens else ("",)
+        full = self._render(messages, self._whole(), lead)
+        own = full if turn == len(row.messages) - 1 else self._part(messages, self._own, self._position + 1, lead)
+        prompt = self._part(messages, self._prompt, self._position, lead)
+        if prompt is not None and own is not None and not self._same_start() and not lead:
+            raise UnfollowedError("what precedes the messages isn't always the same")
+        found = judge(
+            full,
+            own,
+            prompt,
+            messages.of(turn),
+            has_text=has_text(row.messages[turn]),
+            generated=self._generated,
+        )
+        if found.guards is None:
+            raise UnfollowedError("where a turn lies depends on its content")
+        analysis, empty = lay_out(full.pieces, [found.span], messages.roles(), lost=False)
+        runs = analysis.layout.turns[0].runs
+        if runs and runs[-1][1] == len(analysis.layout.nodes) and not self._closes:
+            raise UnfollowedError("a turn ends where its surroundings end")
+        guards = [messages.guard(guard) for guard in (*(found.guards or ()), *empty)]
+        nodes = [messages.node(node) for node in analysis.layout.nodes]
+        check, texts = SegmentCompiler(), SegmentCompiler()
+        return Window(
+            analysis.layout,
+            check.function(PARAMETERS, guards, lambda: "True"),
+            texts.function(PARAMETERS, (), texts.texts(nodes)),
+            self._opens,
+            self._closes,
+        )
+
+    def _whole(self) -> Iterator[tuple[_Step, bool]]:
+        main = self._beginnings.main
+        for step in self._before:
+            yield step, False
+        for position in range(self._low, self._high + 1):
+            yield (main.segments[position], main.states[position], self._beginnings.indices[position]), False
+        if self._closes:
+            for stage in self._beginnings.after:
+                yield (stage.segments[0], stage.states[0], -1), False
+
+    def _part(
+        self, messages: "_Numbering", beginning: Beginning | None, size: int, lead: Sequence[str]
+    ) -> TracedRender | None:
+        if beginning is None:
+            return None
+        group = beginning.group
+        steps: list[_Step] = [*self._before]
+        for position in range(self._low, size - 1):
+            steps.append((group.segments[position], group.states[position], self._beginnings.indices[position]))
+        if beginning.last is not None:
+            steps.append((*beginning.last, self._beginnings.indices[size - 1]))
+        steps.append((*beginning.tail, -1))
+        mark = lead
+        if lead and self._diverged(beginning):
+            mark = ("own",) if beginning is self._own and not self._same_start() else ("other",)
+        return self._render(messages, ((step, beginning.asks) for step in steps), mark, count=beginning.count)
+
+    def _render(
+        self,
+        messages: "_Numbering",
+        steps: Iterator[tuple[_Step, bool]],
+        lead: Sequence[str],
+        *,
+        count: int | None = None,
+    ) -> TracedRender:
+        """Segments as one traced render, messages numbered within the window."""
+        row = self._row
+        pieces = [Piece(f"\0{mark}\0", f"\0{mark}\0") for mark in lead]
+        for (segment, state, item), asks in steps:
+            texts = piece_texts(row, segment, state, item, count or len(row.messages), asks=asks)
+            for node, text in zip(segment.nodes, texts, strict=True):
+                pieces.append(Piece(messages.local(node, item), text))
+        return TracedRender("".join(piece.text for piece in pieces), tuple(pieces), ())
+
+
+class _Numbering:
+    """Numbers of messages within a window: those near the turn in order, then those that are always meant."""
+
+    def __init__(self, row: Row, low: int, turn: int) -> None:
+        self._row, self._turn = row, turn
+        self._base = max(0, low - 8)
+        self._size = turn - self._base + 12
+
+    def of(self, message: int) -> int:
+        """The number of a message near the turn."""
+        number = message - self._base
+        if not 0 <= number < self._size:
+            raise UnfollowedError("a message is referred to from afar")
+        return number
+
+    def local(self, node: Node, item: int) -> Node:
+        """A segment's node with numbers of the window."""
+
+        def number(index: Any) -> int:
+            if isinstance(index, Affine):
+                if index.terms != ((ITEM, 1),):
+                    raise UnfollowedError("a message is printed that is found from the end")
+                return self.of(item + index.constant)
+            if index == self._turn:
+                raise UnfollowedError("a turn is printed outside of the loop over messages")
+            if index >= len(self._fixed()):
+                raise UnfollowedError("a message is referred to from afar")
+            return self._size + int(index)
+
+        return with_messages(node, number)
+
+    def roles(self) -> list[str]:
+        """The role behind each number."""
+        messages = self._row.messages
+        near = [messages[at]["role"] if 0 <= at < len(messages) else "" for at in self._near()]
+        return [*map(str, near), *(str(message["role"]) for message in self._fixed())]
+
+    def _fixed(self) -> Sequence[Message]:
+        """Messages that templates refer to by their number, such as a system prompt."""
+        return self._row.messages[:16]
+
+    def _near(self) -> range:
+        return range(self._base, self._base + self._size)
+
+    def node(self, node: Node) -> Node:
+        """A node of the window with messages numbered from the turn."""
+        return with_messages(node, self._relative)
+
+    def guard(self, guard: Guard) -> Guard:
+        """A guard of the window with messages numbered from the turn."""
+        return Guard(
+            guard.test,
+            tuple(self.node(part) for part in guard.parts),
+            tuple(
+                tuple(self.node(item) for item in arg)
+                if isinstance(arg, tuple) and any(list(message_indices(item)) for item in arg if isinstance(item, tuple))
+                else arg
+                for arg in guard.args
+            ),
+            guard.answer,
+        )
+
+    def _relative(self, number: int) -> Any:
+        if number >= self._size:
+            return number - self._size
+        return Affine(((ITEM, 1),), number + self._base - self._turn)
