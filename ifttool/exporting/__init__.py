@@ -1,0 +1,1 @@
+"""Finished shards → the layouts of trainers that don't read Parquet. One module for each target."""
