@@ -1,0 +1,80 @@
+"""Makefile dependency files: what an output was made of, so that make knows when to make it again."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from ifttool.errors import UsageError
+from ifttool.io.atomic import write_bytes_atomic
+from ifttool.io.inputs import STDIN, printable
+from ifttool.tokenizer.load import DEFAULT_TOKENIZER, locate_tokenizer
+
+_BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+"""What is read beside ``tokenizer.json``, where it is there."""
+
+
+def write_depfile(path: Path, *, target: str, prerequisites: Iterable[str]) -> None:
+    """Write ``target: prerequisites``, and an empty rule for each prerequisite, as ``cc -MMD -MP`` does.
+
+    The empty rules keep make from failing when an input is gone: it makes the target again instead, which then
+    says what is missing.
+
+    Args:
+        path: The dependency file, to be named in ``-include``.
+        target: What was made; where make looks for its time.
+        prerequisites: Files it was made of. Standard input isn't one.
+
+    Raises:
+        UsageError: A name holds what a Makefile can't.
+        RunError: It can't be written.
+    """
+    files = [name for name in dict.fromkeys(prerequisites) if name != STDIN]
+    needed = "".join(f" {escaped(name, is_target=False)}" for name in files)
+    lines = [f"{escaped(target, is_target=True)}:{needed}"]
+    lines += [f"{escaped(name, is_target=True)}:" for name in files if "%" not in name]  # else: a pattern
+    write_bytes_atomic(path, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
+
+
+def shard_prerequisites(sources: Iterable[str], *, template: str | None, tokenizer: str) -> list[str]:
+    """The files that a run over conversations reads: inputs, template, tokenizer."""
+    files = list(sources)
+    if template is not None and Path(template).is_file():
+        files.append(template)
+    if tokenizer != DEFAULT_TOKENIZER or Path(tokenizer).exists():
+        spec = locate_tokenizer(tokenizer)
+        files += [os.fspath(spec), *(os.fspath(path) for name in _BESIDE if (path := spec.with_name(name)).is_file())]
+    return files
+
+
+def make_target(output: str | os.PathLike[str]) -> str:
+    """What make looks at to see whether an output is done: a folder's manifest, which is written last, or the file."""
+    path = Path(output)
+    return os.fspath(path if path.suffix in (".parquet", ".arrow") else path / "manifest.json")
+
+
+def escaped(name: str, *, is_target: bool) -> str:
+    """A file name as GNU make reads it back.
+
+    A backslash protects blanks, ``#``, ``:``, ``|`` and wildcards, and doubles before them; ``$$`` stands for ``$``.
+    What no backslash protects was found by trying: GNU make 4.3 reads ``=`` as an assignment, ``;`` as a recipe and
+    ``%`` in a target as a pattern.
+
+    Raises:
+        UsageError: A Makefile can't name the file.
+    """
+    found = _IMPOSSIBLE.search(name) or (_PATTERN.search(name) if is_target else None)
+    if found is not None:
+        shown = printable(name)
+        raise UsageError(
+            f"{shown} can't stand in a dependency file: make has no way to write {printable(found[0])!r}",
+            hint="rename it",
+        )
+    quoted = _QUOTED_IN_TARGET if is_target else _QUOTED
+    return quoted.sub(lambda match: f"{match[1] * 2}\\{match[2]}", name).replace("$", "$$")
+
+
+_QUOTED = re.compile(r"(\\*)([ #:*?\[|])")
+_QUOTED_IN_TARGET = re.compile(r"(\\*)([ #:*?\[])")
+_IMPOSSIBLE = re.compile(r"[\t\n\r;=]|^~|[ \\&]$")
+_PATTERN = re.compile("%")

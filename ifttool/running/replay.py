@@ -1,0 +1,74 @@
+"""A manifest as a recipe: the same run once more, byte for byte."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ifttool.arranging.spec import Arrangement
+from ifttool.errors import InputChanged, UsageError
+from ifttool.io.input_digests import InputDigest, digest_input
+from ifttool.io.inputs import STDIN, printable
+from ifttool.manifest import changed_versions, read_manifest
+from ifttool.pipeline import Target
+from ifttool.recipe import Recipe
+from ifttool.tokenizer.load import load_tokenizer
+from ifttool.tolerance import Tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The arguments of a run that was.
+
+    Attributes:
+        recipe: How conversations become samples; the template's text is in it.
+        sources: The inputs, which are what they were.
+        target: A new place, and the old form.
+        tolerance: How many rejected rows it forgave.
+        arrangement: The order and the splits.
+        other_versions: What has another version now; bytes may differ then.
+    """
+
+    recipe: Recipe
+    sources: list[str]
+    target: Target
+    tolerance: Tolerance
+    arrangement: Arrangement
+    other_versions: tuple[str, ...]
+
+
+def read_replay(path: Path, output: Path, *, force: bool) -> Replay:
+    """The run that wrote a manifest, to be done again into another place.
+
+    Raises:
+        UsageError: The manifest can't be used, its tokenizer is another one now, or an input was a stream.
+        InputChanged: An input isn't what it was.
+    """
+    manifest = read_manifest(path)
+    try:
+        recipe = Recipe.from_json(manifest["recipe"])
+        options = manifest["options"]
+        target = Target(output, options["format"], tuple(options["columns"]), layout=options["layout"], force=force)
+        arrangement = Arrangement.from_json(options.get("arrangement", {}))
+        tolerance = Tolerance(**options["max_rejects"])
+        digests = {source: InputDigest(**entry) for source, entry in manifest["input_files"].items()}
+        tokenizer_sha256 = manifest["tokenizer"]["sha256"]
+        other_versions = tuple(changed_versions(manifest))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{printable(str(path))} can't be used ({error!r})") from error
+    _check_inputs(digests)
+    if load_tokenizer(recipe.tokenizer).sha256 != tokenizer_sha256:
+        raise UsageError(f"the tokenizer {printable(recipe.tokenizer)} isn't the one of {printable(str(path))}")
+    return Replay(recipe, list(digests), target, tolerance, arrangement, other_versions)
+
+
+def _check_inputs(digests: Mapping[str, InputDigest]) -> None:
+    for source, digest in digests.items():
+        shown = "standard input" if source == STDIN else printable(source)
+        if digest.sha256 is None:
+            raise UsageError(f"{shown} was a stream: the run can't be repeated", hint="run it again from a file")
+        if not Path(source).is_file():
+            raise UsageError(
+                f"{shown} isn't there", hint="paths in a manifest are as the run saw them: go to its folder"
+            )
+        if digest_input(source) != digest:
+            raise InputChanged(f"{shown} has changed since the run", hint="give the command anew to use it as it is")
