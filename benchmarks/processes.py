@@ -1,0 +1,124 @@
+"""Other programs, measured from start to finish: time of the whole process tree, and its memory over time."""
+
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+# Tools that look for newer versions of themselves or their data would measure the network.
+_OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Resident memory of a process tree at one moment, in bytes.
+
+    Attributes:
+        seconds: Since the start.
+        tree: All processes together; pages they share count once for each.
+        largest: The largest single process.
+        processes: How many there were.
+    """
+
+    seconds: float
+    tree: int
+    largest: int
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One finished program.
+
+    Attributes:
+        wall: Seconds from start to end.
+        cpu: User and system seconds of the program and of all its children.
+        memory: Samples of its memory, if they were asked for.
+    """
+
+    wall: float
+    cpu: float
+    memory: tuple[Memory, ...] = ()
+
+
+def run(command: Sequence[object], *, extra: Mapping[str, str] | None = None, sample_every: float | None = None) -> Run:
+    """Run a program to its end.
+
+    Args:
+        command: Program and arguments.
+        extra: Environment variables besides the present ones.
+        sample_every: Seconds between samples of the tree's memory; None for none (Linux only).
+
+    Raises:
+        RuntimeError: It failed; the message holds the end of what it said.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **_OFFLINE, **(extra or {})}
+    words = [str(word) for word in command]
+    with tempfile.TemporaryFile() as said:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said
+        )
+        sampler = _Sampler(process.pid, start, sample_every) if sample_every else None
+        # wait4, since it alone tells the time of this child and its descendants apart from earlier children's.
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        samples = sampler.stop() if sampler else ()
+        if process.returncode != 0:
+            said.seek(0)
+            end = said.read()[-3000:].decode(errors="replace")
+            raise RuntimeError(f"{' '.join(words)} ended with {process.returncode}:\n{end}")
+    return Run(wall, usage.ru_utime + usage.ru_stime, samples)
+
+
+class _Sampler:
+    """Reads the memory of a process tree in a thread until it is stopped."""
+
+    def __init__(self, pid: int, start: float, every: float) -> None:
+        self._pid, self._start, self._every = pid, start, every
+        self._samples: list[Memory] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> tuple[Memory, ...]:
+        self._ended.set()
+        self._thread.join()
+        return tuple(self._samples)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self._every):
+            sizes = [size for size in map(_resident, _tree(self._pid)) if size]
+            if sizes:
+                self._samples.append(Memory(time.perf_counter() - self._start, sum(sizes), max(sizes), len(sizes)))
+
+
+def _tree(pid: int) -> list[int]:
+    """A process and all its descendants."""
+    found = [pid]
+    for parent in found:
+        try:
+            for children in Path(f"/proc/{parent}/task").glob("*/children"):
+                found += map(int, children.read_text().split())
+        except OSError:  # it just ended
+            continue
+    return found
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except OSError:
+        return 0

@@ -1,0 +1,114 @@
+"""How time grows with rows, with turns, and with workers.
+
+python -m benchmarks.scaling [--quick]
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from benchmarks import data, own
+from benchmarks.common import WORKERS, Options, Result, cpu, interleaved, scratch, script, wall
+from benchmarks.data import Dataset
+from benchmarks.processes import Run
+
+TURNS = (2, 10, 50, 200)
+AGENT_TURNS = (10, 50, 100, 200)
+
+
+def _work(runs: Mapping[str, list[Run]], name: str) -> float:
+    """CPU seconds less those of a run over two rows; never nothing, since it is divided by."""
+    return max(1e-3, cpu(runs[name]) - cpu(runs["start"]))
+
+
+def _runs(sets: Mapping[str, Dataset], folder: Path, options: Options) -> dict[str, list[Run]]:
+    """One process on each data set, and on two rows of the first."""
+    first = next(iter(sets.values()))
+    sides: dict[str, Callable[[], Run]] = {
+        name: partial(own.mask, rows, folder, options, workers=1)
+        for name, rows in {"start": data.first_rows(first, folder, count=2), **sets}.items()
+    }
+    return interleaved(sides, options.repeats)
+
+
+def rows_table(options: Options, result: Result) -> None:
+    """x1, x2 and x4 the data."""
+    whole = data.subset(data.dataset("english", options), megabytes=options.pick(full=40, quick=5, tiny=1))
+    with scratch() as folder:
+        sets = {f"x{times}": data.repeated(whole, folder, times=times) for times in (1, 2, 4)}
+        runs = _runs(sets, folder, options)
+    rows = [
+        [name, whole.megabytes * int(name[1:]), cpu(runs[name]), f"{_work(runs, name) / _work(runs, 'x1'):.2f}"]
+        for name in sets
+    ]
+    result.table(
+        "Rows: the same data once, twice and four times",
+        ["data", "MB", "CPU s", "work, times x1"],
+        rows,
+        note="One process. Work is CPU time less that of a run over two rows.",
+    )
+    growth = _work(runs, "x4") / _work(runs, "x1")
+    result.check("four times the rows: times the work", limit=4.4, measured=growth, at_least=False)
+
+
+def turns_table(options: Options, result: Result, *, agents: bool) -> None:
+    """The same number of messages in short and in long conversations."""
+    total = options.pick(full=40_000 if agents else 200_000, quick=4_000 if agents else 20_000, tiny=60)
+    lengths = (10, 20) if options.size == "tiny" else AGENT_TURNS if agents else TURNS
+    sets = {str(turns): data.of_turns(turns, total, agents=agents, options=options) for turns in lengths}
+    with scratch() as folder:
+        runs = _runs(sets, folder, options)
+    # By bytes: rows of agents bring their tools along, which weighs more in short ones.
+    costs = {name: 1e3 * _work(runs, name) / rows.megabytes for name, rows in sets.items()}
+    title = "agent trajectories, each of its own shape" if agents else "plain chats"
+    rows = [
+        [int(name), total // int(name), sets[name].megabytes, cpu(runs[name]), cost] for name, cost in costs.items()
+    ]
+    result.table(
+        f"Turns: {title}, {total:,} messages in each data set",
+        ["messages a row", "rows", "MB", "CPU s", "ms a MB"],
+        rows,
+        note="One process. The last column is CPU time less that of a run over two rows: it stays level if time is "
+        "linear in the number of turns.",
+    )
+    least = min(cost for name, cost in costs.items() if int(name) < max(lengths))
+    kind = "agents" if agents else "chats"
+    result.check(
+        f"{kind}: cost of a MB in rows of {max(lengths)} messages, times that in shorter ones",
+        limit=1.25,
+        measured=costs[str(max(lengths))] / least,
+        at_least=False,
+    )
+
+
+def workers_table(options: Options, result: Result) -> None:
+    """One process against two, wall time."""
+    rows = []
+    for kind in data.kinds(options):
+        whole = data.for_runs(kind, options)
+        with scratch() as folder:
+            sides: dict[str, Callable[[], Run]] = {
+                str(workers): partial(own.mask, whole, folder, options, workers=workers) for workers in (1, WORKERS)
+            }
+            runs = interleaved(sides, options.repeats)
+        gain = wall(runs["1"]) / wall(runs[str(WORKERS)])
+        rows.append([kind, whole.megabytes, wall(runs["1"]), wall(runs[str(WORKERS)]), f"{gain:.2f}"])
+        result.check(f"{kind}: {WORKERS} workers, times as fast as one", limit=1.7, measured=gain)
+    result.table(
+        "Workers: process start to finish",
+        ["data", "MB", "1 worker, s", f"{WORKERS} workers, s", "times as fast"],
+        rows,
+        note=f"Data: {data.origin(options)}. Wall time, so it needs as many idle cores as workers.",
+    )
+
+
+def body(options: Options, result: Result) -> None:
+    rows_table(options, result)
+    if options.size != "tiny":
+        turns_table(options, result, agents=False)
+    turns_table(options, result, agents=True)
+    workers_table(options, result)
+
+
+if __name__ == "__main__":
+    script("scaling", __doc__, body)

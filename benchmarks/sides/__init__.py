@@ -1,0 +1,1 @@
+"""What is measured against: programs of their own, so that each is timed from process start to finish."""

@@ -1,0 +1,93 @@
+"""The floor: parse the JSON, encode text that is already rendered, write the same columns. Nothing else."""
+
+import argparse
+import json
+import multiprocessing
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from ifttool.records import Place
+from ifttool.samples import IntArray, LongArray, Origin, Samples
+from ifttool.schema import training_schema
+from ifttool.shards import ShardWriter
+
+_BATCH_CHARS = 1 << 20
+_ORIGIN = Origin(Place("-", 1, 0, 0), None, None, 1, "exact")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rows", type=Path)
+    parser.add_argument("texts", type=Path, help="UTF-8, one behind the other; FILE.json says where each ends")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--tokenizer", type=Path, required=True)
+    parser.add_argument("--processes", type=int, required=True)
+    given = parser.parse_args()
+    given.output.mkdir()
+    work = partial(_work, given)
+    if given.processes == 1:
+        work(0)
+        return
+    with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
+        pool.map(work, range(given.processes))
+
+
+def _work(given: argparse.Namespace, share: int) -> None:
+    """One process's share of the rows."""
+    bounds = json.loads(given.texts.with_suffix(".json").read_bytes())
+    count = len(bounds["texts"]) - 1
+    low, high = count * share // given.processes, count * (share + 1) // given.processes
+    encode = _encoder(given.tokenizer)
+    decoder = msgspec.json.Decoder()
+    with (
+        given.rows.open("rb") as rows,
+        given.texts.open("rb") as texts,
+        ShardWriter(given.output / f"{share}.parquet", provenance=None, schema=training_schema()) as writer,
+    ):
+        rows.seek(bounds["rows"][low])
+        texts.seek(bounds["texts"][low])
+        batch, chars = [], 0
+        for index in range(low, high):
+            decoder.decode(rows.read(bounds["rows"][index + 1] - bounds["rows"][index]))
+            text = texts.read(bounds["texts"][index + 1] - bounds["texts"][index]).decode()
+            batch.append(text)
+            chars += len(text)
+            if chars >= _BATCH_CHARS or index == high - 1:
+                writer.add(_samples(*encode(batch)))
+                batch, chars = [], 0
+
+
+def _samples(ids: IntArray, rows: LongArray) -> Samples:
+    """Ids with a mask of runs, as real masks are: they decide how well the columns compress."""
+    mask = (np.arange(len(ids)) // 64 % 2).astype(np.int8)
+    return Samples(ids, mask, rows, [_ORIGIN] * (len(rows) - 1))
+
+
+def _encoder(folder: Path):
+    path = str(folder / "tokenizer.json")
+    try:
+        import fastokens  # noqa: PLC0415 - it has no wheels for some platforms
+    except ImportError:
+        import tokenizers  # noqa: PLC0415
+
+        slow = tokenizers.Tokenizer.from_file(path)
+
+        def encode(texts: list[str]) -> tuple[IntArray, LongArray]:
+            parts = [np.array(found.ids, np.int32) for found in slow.encode_batch_fast(texts, add_special_tokens=False)]
+            return np.concatenate(parts), np.cumsum([0, *map(len, parts)], dtype=np.int64)
+
+        return encode
+    fast = fastokens.Tokenizer.from_file(path)
+
+    def encode_flat(texts: list[str]) -> tuple[IntArray, LongArray]:
+        ids, rows = fast.encode_batch_flat(texts)
+        return np.frombuffer(ids, np.int32), np.frombuffer(rows, np.uint64).astype(np.int64)
+
+    return encode_flat
+
+
+if __name__ == "__main__":
+    main()
