@@ -3,10 +3,10 @@
 # Type checkers take it for true. Importing typing for it would be nine tenths of the time that this package takes.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ifttool.api import mask, render, stats, tokenize, unroll, unroll_shards
+    from ifttool.api import export, mask, pack, render, run, stats, tokenize, unroll, unroll_shards, verify
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "mask", "render", "stats", "tokenize", "unroll", "unroll_shards"]
+__all__ = ["__version__", "export", "mask", "pack", "render", "run", "stats", "tokenize", "unroll", "unroll_shards", "verify"]
 
 
 def __getattr__(name: str) -> object:

@@ -20,10 +20,17 @@ from ifttool.worker import build_template
 
 # What writes or reads shards is imported where it is used: pyarrow costs 100 ms, and streams don't need it.
 if TYPE_CHECKING:
+    from ifttool.exporting.summary import ExportSummary
     from ifttool.figures import Stats
+    from ifttool.packing.figures import PackSummary
     from ifttool.pipeline import RunSummary
+    from ifttool.running.chain import ChainSummary
+    from ifttool.running.recipe_file import Step
+    from ifttool.verification.report import Report
 
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+MixedInputs = Inputs | Mapping[str, int | float | str]
+"""Inputs, or each of them with its weight: ``{"chat.jsonl": 0.5, "code.jsonl": "1000rows"}``."""
 OnReject = Callable[[Place, bytes | None, RowError, str], None]
 """Called for every row that is left out: place, bytes (None if over-long), reason, ``rejected`` or ``dropped``."""
 OnProgress = Callable[[Tally, int], None]
@@ -47,15 +54,31 @@ class TemplateOptions(ConversationOptions, total=False):
     date: str | None
 
 
-class WriteOptions(TypedDict, total=False):
-    """How shards are written. ``stdin`` is what ``-`` reads."""
+class ArrangeOptions(TypedDict, total=False):
+    """Which conversations, in which split, in which order; see :class:`ifttool.arranging.spec.Arrangement`."""
+
+    validation: float | None
+    shuffle: int | None
+    shards: int | None
+    shard_tokens: int | None
+    dedup: str
+    seed: int
+
+
+class WriteOptions(ArrangeOptions, total=False):
+    """How shards are written. ``stdin`` is what ``-`` reads; ``depfile`` takes the inputs as a Makefile rule;
+    ``resume`` finishes a run that was interrupted."""
 
     format: str
+    columns: str | Sequence[str] | None
+    layout: str | None
     force: bool
     max_rejects: int | str
     stdin: BinaryIO | None
     on_progress: OnProgress | None
     workers: int | None
+    depfile: str | os.PathLike[str] | None
+    resume: bool
 
 
 class ShardOptions(TemplateOptions, WriteOptions, total=False):
@@ -66,6 +89,7 @@ class ShardOptions(TemplateOptions, WriteOptions, total=False):
     content_specials: str
     allow_text_markers: bool
     backend: str
+    verify: str
 
 
 class MaskOptions(ShardOptions, total=False):
@@ -147,7 +171,7 @@ def unroll(
 
 
 def unroll_shards(
-    inputs: Inputs,
+    inputs: MixedInputs,
     output: str | os.PathLike[str],
     *,
     train_on: str = "final-turn",
@@ -170,7 +194,7 @@ def unroll_shards(
 
 
 def tokenize(
-    inputs: Inputs,
+    inputs: MixedInputs,
     output: str | os.PathLike[str],
     *,
     no_loss: bool = False,
@@ -181,17 +205,56 @@ def tokenize(
     Returns:
         As :func:`unroll_shards`; it also raises the same.
     """
-    columns = ("input_ids", "attention_mask") if no_loss else None
-    return _write(inputs, output, options, columns=columns, train_on="all-tokens", bears_loss=not no_loss)
+    return _write(inputs, output, options, train_on="all-tokens", bears_loss=not no_loss)
 
 
-def mask(inputs: Inputs, output: str | os.PathLike[str], **options: Unpack[MaskOptions]) -> "RunSummary":
+def mask(inputs: MixedInputs, output: str | os.PathLike[str], **options: Unpack[MaskOptions]) -> "RunSummary":
     """Conversations → shards of ``input_ids`` with loss masks. The main job, in one pass.
 
     Returns:
         As :func:`unroll_shards`; it also raises the same.
     """
     return _write(inputs, output, options)
+
+
+def pack(
+    inputs: Inputs,
+    output: str | os.PathLike[str],
+    *,
+    length: int,
+    layout: str = "default",
+    window: int | None = None,
+    seed: int = 0,
+    overlong: str = "drop",
+    shards: int | None = None,
+    force: bool = False,
+) -> "PackSummary":
+    """Finished shards → packed shards: whole samples only, best fit decreasing. Splits are packed apart.
+
+    Args:
+        inputs: Output folders, shards and globs.
+        output: A folder.
+        length: What a pack holds, in tokens.
+        layout: ``default``, ``trl``, ``unsloth``, ``transformers`` or ``megatron-bridge``.
+        window: Pack every so many consecutive rows on their own; None for a whole split at once.
+        seed: Decides the order of packs, and which of equally long samples goes where.
+        overlong: What to do with samples that no pack can hold: ``drop`` and list them, or ``error``.
+        shards: Shards of each split; None for one for every 50 million tokens.
+        force: Replace an earlier output of ifttool.
+
+    Returns:
+        The counts, the shards, and how full the packs of each split are.
+
+    Raises:
+        UsageError: Inputs, options or the output can't be used; inputs that are packed already, for one.
+        RowError: A sample is longer than a pack, and ``overlong`` is ``error``; nothing was written.
+        RunError: I/O failed, or an input is damaged; nothing was committed.
+    """
+    from ifttool.packing.options import PackOptions  # noqa: PLC0415
+    from ifttool.packing.runner import pack_shards  # noqa: PLC0415
+
+    options = PackOptions(length=length, layout=layout, window=window, seed=seed, overlong=overlong, shards=shards)
+    return pack_shards(_names(inputs), Path(output), options, force=force)
 
 
 def stats(
@@ -220,6 +283,148 @@ def stats(
     return conversation_stats(sources, recipe=recipe, refuse=on_reject or _ignore, stdin=stdin, on_progress=on_progress)
 
 
+def export(
+    folder: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    to: str,
+    lengths: bool = False,
+    eos_anywhere: bool = False,
+    vocab_size: int | None = None,
+    drop_loss_mask: bool = False,
+    inputs: Inputs | None = None,
+    force: bool = False,
+) -> "ExportSummary":
+    """Finished shards → the files of a trainer that doesn't read Parquet.
+
+    Args:
+        folder: Output folder of a run, with its ``manifest.json``.
+        output: The folder to make.
+        to: ``hf-disk``, ``olmo-core``, ``mds``, ``megatron-bin`` or ``messages``.
+        lengths: ``hf-disk``: add the columns ``length`` and ``lengths``.
+        eos_anywhere: ``olmo-core``: take samples whose EOS token isn't their only and last one.
+        vocab_size: ``olmo-core``: that of the trainer, which decides the width of ids; None for the tokenizer's.
+        drop_loss_mask: ``megatron-bin``: must be True, since the format has none.
+        inputs: ``messages``: folders, files or globs where the inputs are now; None for where they were.
+        force: Replace an earlier export.
+
+    Returns:
+        Rows and tokens by split, and what isn't as in the shards.
+
+    Raises:
+        UsageError: The format, an option, the shards or the output can't be used.
+        InputChanged: A shard is damaged.
+        RunError: I/O failed; there is no output.
+    """
+    from ifttool.exporting.exporter import export_folder  # noqa: PLC0415
+
+    options = {
+        "lengths": lengths,
+        "eos_anywhere": eos_anywhere,
+        "vocab_size": vocab_size,
+        "drop_loss_mask": drop_loss_mask,
+        "inputs": None if inputs is None else _names(inputs),
+    }
+    return export_folder(Path(folder), Path(output), to=to, force=force, options=options)
+
+
+def run(
+    recipe: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    force: bool = False,
+    stdin: BinaryIO | None = None,
+    on_progress: OnProgress | None = None,
+    workers: int | None = None,
+    depfile: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+) -> "ChainSummary":
+    """Do what a recipe file says, or repeat the run that wrote a manifest.
+
+    Args:
+        recipe: A TOML file (``docs/recipes.md``), or the ``manifest.json`` of an earlier output.
+        output: Where to write; for a manifest it must be given, for a recipe file it replaces the file's ``output``.
+        force: Replace an earlier output.
+        stdin: What ``-`` reads.
+        on_progress: As for :func:`mask`.
+        workers: Processes; None for what the recipe says, or all cores.
+        depfile: Write a Makefile rule here: what the last output depends on.
+        resume: Finish a run that was interrupted; packing is done anew.
+
+    Returns:
+        The outcome of each step. A repeated run writes the bytes of the first one.
+
+    Raises:
+        UsageError: The recipe can't be used, or anything it names.
+        InputChanged: An input of a manifest isn't what it was.
+        RunError: I/O failed.
+    """
+    from ifttool.arranging.mixture import expand_mixture  # noqa: PLC0415
+    from ifttool.running.chain import run_manifest, run_steps  # noqa: PLC0415
+
+    path = Path(recipe)
+    given: dict[str, Any] = {"on_progress": on_progress, "resume": resume}
+    if path.suffix == ".json":
+        if output is None:
+            raise UsageError("a manifest doesn't say where to write", hint="name a folder with -o")
+        repeated, replay = run_manifest(path, Path(output), force=force, workers=workers, **given)
+        if depfile is not None and repeated.shards.committed:
+            _write_depfile(depfile, output, replay.sources, {"tokenizer": replay.recipe.tokenizer}, str(path))
+        return repeated
+    given |= {"stdin": stdin} | ({"force": True} if force else {}) | ({} if workers is None else {"workers": workers})
+    steps = recipe_steps(path, output)
+    summary = run_steps(steps, STEPS, given)
+    if depfile is not None and summary.shards.committed:
+        sources, _ = expand_mixture(steps[0].inputs)
+        _write_depfile(depfile, steps[-1].output, sources, steps[0].options, str(path))
+    return summary
+
+
+def recipe_steps(recipe: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> "list[Step]":
+    """What :func:`run` would do with a recipe file.
+
+    Raises:
+        UsageError: The file can't be used.
+    """
+    from ifttool.running.recipe_file import read_recipe  # noqa: PLC0415
+
+    return read_recipe(Path(recipe), STEPS, output=None if output is None else os.fspath(output))
+
+
+STEPS: Mapping[str, Callable[..., Any]] = {
+    "mask": mask,
+    "tokenize": tokenize,
+    "unroll": unroll_shards,
+    "pack": pack,
+}
+"""What a recipe file can ask for: commands and their functions."""
+
+
+def verify(
+    folder: str | os.PathLike[str],
+    *,
+    sample: int | None = 200,
+    inputs: Inputs | None = None,
+) -> "Report":
+    """Check finished shards: digests, page checksums, counts, and samples derived again from their inputs.
+
+    Args:
+        folder: Output folder of a run, with its ``manifest.json``.
+        sample: How many samples to derive again by the reference path; None for all, 0 for none.
+        inputs: Folders, files or globs where the inputs are now; None for where they were.
+
+    Returns:
+        What differs and what couldn't be compared; ``is_verified`` says that neither is the case.
+
+    Raises:
+        UsageError: It isn't an output of ifttool, its tokenizer is gone, or ``inputs`` names nothing.
+        RunError: I/O failed.
+    """
+    from ifttool.verification.checking import verify_folder  # noqa: PLC0415
+
+    return verify_folder(Path(folder), sample=sample, inputs=None if inputs is None else _names(inputs))
+
+
 def stats_sources(inputs: Inputs) -> tuple[list[str], bool]:
     """What :func:`stats` reads, and whether it is finished shards.
 
@@ -246,33 +451,61 @@ def _check_unroll(train_on: str) -> None:
 
 
 def _write(
-    inputs: Inputs,
+    inputs: MixedInputs,
     output: str | os.PathLike[str],
     options: ShardOptions,
-    *,
-    columns: tuple[str, ...] | None = None,
     **fixed: Any,
 ) -> "RunSummary":
+    from ifttool.arranging.mixture import expand_mixture  # noqa: PLC0415
+    from ifttool.arranging.spec import Arrangement  # noqa: PLC0415
+    from ifttool.layouts import choose_columns  # noqa: PLC0415
     from ifttool.pipeline import Target, run_shards  # noqa: PLC0415
-    from ifttool.schema import COLUMNS  # noqa: PLC0415
 
+    layout = options.get("layout")
+    bears_loss = fixed.get("bears_loss", True)
+    columns = choose_columns(columns=options.get("columns"), layout=layout, bears_loss=bears_loss)
     recipe_options: dict[str, Any] = {
         name: value for name, value in options.items() if name not in WriteOptions.__annotations__
     }
-    return run_shards(
+    sources, weights = expand_mixture(inputs)
+    arranging: dict[str, Any] = {
+        name: value for name, value in options.items() if name in ArrangeOptions.__annotations__
+    }
+    summary = run_shards(
         resolve_recipe(**recipe_options, **fixed),
-        _sources(inputs),
+        sources,
         Target.of(
             Path(output),
             file_format=options.get("format", "parquet"),
-            columns=columns or COLUMNS,
+            columns=columns,
+            layout=layout,
             force=options.get("force", False),
         ),
         tolerance=Tolerance.parse(str(options.get("max_rejects", 0))),
+        arrangement=Arrangement.of(**arranging, weights=weights),
         stdin=options.get("stdin"),
         on_progress=options.get("on_progress"),
         workers=options.get("workers"),
+        resume=options.get("resume", False),
     )
+    depfile = options.get("depfile")
+    if depfile is not None and summary.committed:
+        _write_depfile(depfile, output, sources, recipe_options)
+    return summary
+
+
+def _write_depfile(
+    depfile: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    sources: Sequence[str],
+    options: Mapping[str, Any],
+    *others: str,
+) -> None:
+    from ifttool.running.depfile import make_target, shard_prerequisites, write_depfile  # noqa: PLC0415
+
+    template, tokenizer = options.get("template"), options.get("tokenizer", "default")
+    files = shard_prerequisites(sources, template=template, tokenizer=tokenizer)
+    write_depfile(Path(depfile), target=make_target(output), prerequisites=[*others, *files])
 
 
 def _sources(inputs: Inputs) -> list[str]:

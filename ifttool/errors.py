@@ -11,7 +11,7 @@
         └── InputChanged    3  a stream that ended early or changed while it was read
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class IfttoolError(Exception):
@@ -60,6 +60,10 @@ class RowError(IfttoolError):
         super().__init__(message, hint=hint)
         self.code = code
         self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Rows that were refused while they were read travel to workers; by default only the message would.
+        return type(self), (self.code, self.message), vars(self)
 
 
 class RunError(IfttoolError):

@@ -29,6 +29,8 @@ CODES: dict[str, str] = {
     "IFT403": "control token in content",
     "IFT404": "tokenizer failed",
     "IFT405": "row killed its worker",
+    "IFT406": "duplicate of an earlier conversation",
+    "IFT407": "left out by the weight of its input",
     # 5xx: verdicts of trained turns
     "IFT501": "turn is rendered differently as history",
     "IFT502": "generation prompt isn't what precedes the turn",

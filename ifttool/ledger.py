@@ -86,6 +86,8 @@ class Tally:
         verdicts: Trained turns by verdict.
         findings: How often each 5xx code was met.
         examples: For each verdict other than ``exact`` and each finding, the first place it was met.
+        renders: How samples were rendered: by ``plan``, from ``segments``, or by ``trace`` and why not otherwise. Not
+            part of the JSON, since it depends on which rows a worker has seen before.
     """
 
     sources: dict[str, SourceLedger] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class Tally:
     verdicts: Counter[str] = field(default_factory=Counter)
     findings: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    renders: Counter[str] = field(default_factory=Counter)
 
     def count_messages(self, roles: Iterable[str]) -> None:
         """Count the messages of a kept row. Names of roles come from the data, so only known ones become keys."""
@@ -105,13 +108,17 @@ class Tally:
 
     def of(self, source: str) -> SourceLedger:
         """The ledger of one input, made at first sight."""
-        return self.sources.setdefault(source, SourceLedger())
+        ledger = self.sources.get(source)
+        if ledger is None:  # not `setdefault`: it would make a ledger for every row, 8% of a run on short chats
+            ledger = self.sources[source] = SourceLedger()
+        return ledger
 
     def note(self, code: str, place: Place, count: int = 1) -> None:
         """Count a finding and remember where it was first met."""
         if count:
             self.findings[code] += count
-            self.examples.setdefault(code, str(place))
+            if code not in self.examples:
+                self.examples[code] = str(place)
 
     def __add__(self, other: "Tally") -> "Tally":
         sources = dict(self.sources)
@@ -127,6 +134,7 @@ class Tally:
             self.verdicts + other.verdicts,
             self.findings + other.findings,
             {**other.examples, **self.examples},
+            self.renders + other.renders,
         )
 
     @property

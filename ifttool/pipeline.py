@@ -1,23 +1,29 @@
 """A run: inputs → splits → parts → shards → manifest."""
 
-import platform
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, cast, get_args
 
-from ifttool import __version__
+from ifttool.arranging.phase import Phase, check_arrangement
+from ifttool.arranging.spec import Arrangement
 from ifttool.engine import Task, default_workers, run_tasks
 from ifttool.errors import UsageError
+from ifttool.io.input_digests import InputDigests
 from ifttool.ledger import SourceLedger, Tally
-from ifttool.output import FileSink, FolderSink, Shard, Sink, join_rejects
+from ifttool.manifest import complete, schema_metadata
+from ifttool.output import FileSink, FolderSink, Shard, Sink, join_rejects, listed_rejects
 from ifttool.recipe import Recipe
-from ifttool.schema import COLUMNS, FORMAT, training_schema
-from ifttool.shards import FileFormat
-from ifttool.split import SplitResult, read_splits
+from ifttool.running.journal import Journal, can_be_resumed, finished_run, run_key
+from ifttool.schema import COLUMNS, training_schema
+from ifttool.shards import FileFormat, ShardInfo
+from ifttool.split import Split, SplitResult, read_splits
 from ifttool.tolerance import Tolerance
 from ifttool.worker import Worker
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 OnProgress = Callable[[Tally, int], None]
 """Called now and then with the counts so far and the bytes of input they cover."""
@@ -31,26 +37,40 @@ class Target:
         path: A folder, or one file if its suffix is ``.parquet`` or ``.arrow``.
         file_format: Parquet or Arrow IPC; the suffix decides for a single file.
         columns: Training columns, in order.
+        layout: The layout whose columns they are, of :data:`ifttool.layouts.LAYOUTS`; None for a free choice.
         force: Replace an earlier output.
     """
 
     path: Path
     file_format: FileFormat = "parquet"
     columns: tuple[str, ...] = COLUMNS
+    layout: str | None = None
     force: bool = False
 
     @classmethod
-    def of(cls, path: Path, *, file_format: str, columns: tuple[str, ...] = COLUMNS, force: bool = False) -> "Target":
+    def of(
+        cls,
+        path: Path,
+        *,
+        file_format: str,
+        columns: tuple[str, ...] = COLUMNS,
+        layout: str | None = None,
+        force: bool = False,
+    ) -> "Target":
         """A target from options.
 
         Raises:
-            UsageError: There is no such format, or shards were to go to standard output.
+            UsageError: There is no such format, the name of a single file is of another, or shards were to go to
+                standard output.
         """
         if str(path) == "-":
             raise UsageError("shards can't go to standard output", hint="give -o a folder, or a .parquet file")
         if file_format not in get_args(FileFormat):
             raise UsageError(f"--format can't be {file_format!r}", hint="choose parquet or arrow")
-        return cls(path, cast(FileFormat, file_format), columns, force)
+        # The other way round nobody can tell: parquet is what --format is if it isn't given.
+        if file_format == "arrow" and path.suffix == ".parquet":
+            raise UsageError(f"--format arrow and -o {path} contradict each other", hint="name the file .arrow")
+        return cls(path, cast(FileFormat, file_format), columns, layout, force)
 
     @property
     def is_file(self) -> bool:
@@ -59,20 +79,22 @@ class Target:
     @property
     def rejects(self) -> Path:
         """Where rows that were left out go: into the folder, or beside the file."""
-        if self.is_file:
-            return self.path.with_name(f"{self.path.stem}.rejects.jsonl")
-        return self.path / "rejects.jsonl"
+        return listed_rejects(self.path)
 
-    def open(self) -> Sink:
-        """Prepare the place.
+    def as_json(self) -> dict[str, Any]:
+        """What of it decides the bytes, for the manifest: not where they go."""
+        return {"format": self.file_format, "columns": list(self.columns), "layout": self.layout}
+
+    def open(self, *, staged: bool = False, keep: bool = False) -> Sink:
+        """Prepare the place. ``staged``: parts are to be arranged before they are shards.
 
         Raises:
             UsageError: Something is there already and ``force`` isn't set.
         """
         if not self.is_file:
-            return FolderSink(self.path, file_format=self.file_format, force=self.force)
+            return FolderSink(self.path, file_format=self.file_format, force=self.force, staged=staged, keep=keep)
         suffix: FileFormat = "parquet" if self.path.suffix == ".parquet" else "arrow"
-        return FileSink(self.path, file_format=suffix, force=self.force)
+        return FileSink(self.path, file_format=suffix, force=self.force, staged=staged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +106,22 @@ class RunSummary:
         shards: What was written; empty if the run wasn't committed.
         committed: Whether the output is complete; False if there were too many rejects.
         rejects: The file of rows that were left out; None if there are none.
+        splits: For an arranged run, what each split holds and what each input gave to it.
     """
 
     tally: Tally
     shards: tuple[Shard, ...]
     committed: bool
     rejects: Path | None
+    splits: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {
             "committed": self.committed,
             "rejects": None if self.rejects is None else str(self.rejects),
             **self.tally.as_json(),
+            "renders": dict(sorted(self.tally.renders.items())),
+            **({} if self.splits is None else {"splits": self.splits}),
             "shards": [shard.as_json() for shard in self.shards],
         }
 
@@ -106,98 +132,142 @@ def run_shards(
     target: Target,
     *,
     tolerance: Tolerance,
+    arrangement: Arrangement | None = None,
     stdin: BinaryIO | None = None,
     on_progress: OnProgress | None = None,
     workers: int | None = None,
+    resume: bool = False,
 ) -> RunSummary:
     """Turn conversations into shards. The bytes written don't depend on the number of workers (None: all cores).
 
+    With an ``arrangement`` parts go through :class:`ifttool.arranging.phase.Phase` before they are shards.
     Every row is scanned even if the run can't be committed, so that all faults are known at once.
+    With ``resume`` parts of a run that was killed are used if all they depend on is the same; the bytes are those of
+    a run that wasn't, and parts that are whole outlive errors.
 
     Raises:
-        UsageError: Options, template, tokenizer or inputs can't be used; nothing was written.
+        UsageError: Options, template, tokenizer or inputs can't be used, or aren't those of the run to be resumed;
+            nothing was written.
         RunError: I/O failed; nothing of this run is left but what ``rejects`` holds.
     """
     worker = Worker(recipe)
     worker.check_fit()
-    sink = target.open()
-    schema = training_schema(target.columns, _schema_metadata(recipe, worker))
+    arrangement = arrangement or Arrangement()
+    check_arrangement(arrangement, sources, is_file=target.is_file)
+    options = _options(target, tolerance, arrangement)
+    key = run_key(worker, sources, options)
+    if resume and (manifest := finished_run(target.path, key, force=target.force)) is not None:
+        return _summary_of(manifest, target)
+    sink = target.open(staged=not arrangement.is_default, keep=resume and can_be_resumed(target.path))
+    phase = None if arrangement.is_default else Phase(arrangement, sources, sink.stage)
+    workers = workers or default_workers()
+    schema = training_schema(target.columns, {**schema_metadata(recipe, worker), "layout": target.layout})
     results: list[SplitResult] = []
     tally = Tally({source: SourceLedger() for source in sources})
-    counted = tally
-    read = 0
-    tasks = (Task(split, sink.parts(split.index)) for split in read_splits(sources, stdin=stdin))
+    progress = _Progress(tally, on_progress)
+    splits = read_splits(sources, stdin=stdin)
+    # What is read twice must not change in between.
+    digests = InputDigests(sources if isinstance(sink, FolderSink) or arrangement.needs_survey else ())
+    journal = Journal(sink.root, key, digests) if isinstance(sink, FolderSink) else None
     try:
-        for task, result in run_tasks(tasks, worker, schema, workers=workers or default_workers()):
-            results.append(result)
-            counted += result.tally
-            read += task.split.size
-            if on_progress is not None:
-                on_progress(counted, read)
+        with digests, journal or nullcontext():
+            if journal is not None:
+                journal.clear_leftovers()
+            if phase is not None:
+                phase.survey(read_splits(sources), worker, workers=workers)
+                splits = map(phase.drawn, splits)
+            part_schema = schema if phase is None else phase.part_schema
+            for size, result in _work(splits, sink, journal, worker=worker, schema=part_schema, workers=workers):
+                results.append(result)
+                progress.add(result.tally, size)
+            inputs = digests.results()
         results.sort(key=lambda result: result.index)
         tally = sum((result.tally for result in results), tally)
         committed = tolerance.allows(tally.total)
         rejects = target.rejects if any(result.rejects for result in results) else None
-        join_rejects([sink.parts(result.index).rejects for result in results], rejects)
+        join_rejects([sink.parts(result.index).rejects for result in results], rejects and sink.rejects)
         if not committed:
-            sink.discard()
+            rejects = sink.refuse()
+            _give_up(sink, journal)
             return RunSummary(tally, (), False, rejects)
-        shards = sink.finish(results)
+        if phase is None:
+            shards = sink.finish(results)
+        else:
+            shards = sink.place(phase.finish(results, sink.parts, schema))
+            tally = phase.counted(tally)
+        made = None if phase is None else phase.as_json()
+        if isinstance(sink, FolderSink) and journal is not None:
+            complete(sink, worker, options=options, digests=inputs, tally=tally, shards=shards, splits=made)
+            journal.remove()
     except BaseException:
-        sink.discard()
+        if not resume:
+            _give_up(sink, journal)
         raise
-    if isinstance(sink, FolderSink):
-        _complete(sink, worker, recipe, sources=sources, tally=tally, shards=shards)
-    return RunSummary(tally, tuple(shards), True, rejects)
+    return RunSummary(tally, tuple(shards), True, rejects, made)
 
 
-def _complete(
-    sink: FolderSink,
-    worker: Worker,
-    recipe: Recipe,
+@dataclass(slots=True)
+class _Progress:
+    """What was counted so far, for whoever wants to know."""
+
+    tally: Tally
+    report: OnProgress | None
+    read: int = 0
+
+    def add(self, tally: Tally, size: int) -> None:
+        self.tally += tally
+        self.read += size
+        if self.report is not None:
+            self.report(self.tally, self.read)
+
+
+def _work(
+    splits: Iterable[Split],
+    sink: Sink,
+    journal: Journal | None,
     *,
-    sources: Sequence[str],
-    tally: Tally,
-    shards: Sequence[Shard],
-) -> None:
-    tokenizer_files = sink.write_tokenizer(worker.tokenizer, recipe.template)
-    sink.write_card({"samples": tally.samples, "tokens": tally.tokens, "trained tokens": tally.trained_tokens})
-    sink.write_manifest(
-        {
-            "format": FORMAT,
-            "versions": _versions(),
-            "recipe": recipe.as_json(),
-            "inputs": list(sources),
-            "tokenizer": {"sha256": worker.tokenizer.sha256, "files": tokenizer_files},
-            **tally.as_json(),
-            "shards": [shard.as_json() for shard in shards],
-        }
-    )
+    worker: Worker,
+    schema: "pa.Schema",
+    workers: int,
+) -> Iterator[tuple[int, SplitResult]]:
+    """Sizes and results of all splits: as they are ready, then those of parts that were there."""
+    kept = []
+
+    def left() -> Iterator[Task]:
+        for split in splits:
+            paths = sink.parts(split.index)
+            result = None if journal is None else journal.result(split, paths)
+            if result is None:
+                yield Task(split, paths)
+            else:
+                kept.append((split.size, result))
+
+    for task, result in run_tasks(left(), worker, schema, workers=workers):
+        if journal is not None:
+            journal.add(task.split, sink.parts(task.split.index), result)
+        yield task.split.size, result
+    yield from kept
 
 
-def _versions() -> dict[str, str]:
-    names = ("jinja2", "numpy", "pyarrow", "tokenizers")
-    return {
-        "ifttool": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in names},
-    }
+def _options(target: Target, tolerance: Tolerance, arrangement: Arrangement) -> dict[str, Any]:
+    """What decides the bytes beside the recipe, for the manifest."""
+    options = {**target.as_json(), "max_rejects": asdict(tolerance)}
+    if not arrangement.is_default:
+        options["arrangement"] = arrangement.as_json()
+    return options
 
 
-def _schema_metadata(recipe: Recipe, worker: Worker) -> dict[str, Any]:
-    """What a shard says of itself when it is met without its manifest."""
-    tokenizer = worker.tokenizer
-    return {
-        "format": FORMAT,
-        "ifttool": __version__,
-        "template_sha256": recipe.template_sha256,
-        "tokenizer_sha256": tokenizer.sha256,
-        "vocab_size": tokenizer.vocab_size,
-        "label_ignore_id": -100,
-        "labels_shifted": False,
-        "train_on": recipe.train_on,
-        "max_length": recipe.max_length,
-        "bos_id": tokenizer.id_of(tokenizer.special_tokens.get("bos_token")),
-        "eos_id": tokenizer.id_of(tokenizer.special_tokens.get("eos_token")),
-        "pad_id": tokenizer.id_of(tokenizer.special_tokens.get("pad_token")),
-    }
+def _give_up(sink: Sink, journal: Journal | None) -> None:
+    sink.discard()
+    if journal is not None:
+        journal.remove()
+
+
+def _summary_of(manifest: Mapping[str, Any], target: Target) -> RunSummary:
+    """The outcome of a run that is finished."""
+    shards = []
+    for entry in manifest["shards"]:
+        figures = {name: value for name, value in entry.items() if name not in ("path", "provenance")}
+        shards.append(Shard(entry["path"], entry["provenance"], ShardInfo(**figures)))
+    rejects = target.rejects if target.rejects.is_file() else None
+    return RunSummary(Tally.from_json(manifest), tuple(shards), True, rejects, manifest.get("splits"))

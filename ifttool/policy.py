@@ -144,6 +144,7 @@ def _closed(layout: Layout, eos: str) -> tuple[Layout, tuple[int, str] | None]:
             roles=layout.roles,
             turns=(*layout.turns[:-1], TurnLayout(last.message, runs, last.verdict, (at, at + 1))),
             lost=layout.lost,
+            empty=frozenset(index for index in layout.empty if index < at),
         ),
         (at, eos),
     )

@@ -1,13 +1,15 @@
 """One input row → the texts to encode and the character intervals that bear loss."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from ifttool.arranging.draw import Chooser
 from ifttool.errors import RowError
 from ifttool.findings import CODES
 from ifttool.formats import to_conversation
 from ifttool.io.jsonl import decode_row
+from ifttool.outline import Outline, Surrounding, worst
 from ifttool.policy import Policy, policy_for
 from ifttool.reasoning import reasoning_interval, subtract
 from ifttool.recipe import Recipe
@@ -16,6 +18,8 @@ from ifttool.samples import Origin
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis, Layout
+from ifttool.template.trajectory.assembly import Assembled
+from ifttool.template.turns import Verdict
 from ifttool.unrolling import unrolled
 
 
@@ -44,6 +48,20 @@ class Prepared:
     refused: RowError | None = None
 
     @property
+    def roles(self) -> Sequence[str]:
+        """The role of each message."""
+        return self.analysis.layout.roles
+
+    @property
+    def verdicts(self) -> list[tuple[Verdict, bool]]:
+        """For each located turn, its verdict and whether it ends in an end-of-turn token."""
+        return [(turn.verdict, turn.ends) for turn in self.analysis.layout.turns]
+
+    def detail(self) -> "Prepared":
+        """The sample itself."""
+        return self
+
+    @property
     def starts(self) -> list[int]:
         """Where the completions of trained turns start, in characters."""
         return [start for start, _ in self.turns]
@@ -56,10 +74,19 @@ def read_conversation(row: RawRow, recipe: Recipe) -> Conversation:
         RowError: It isn't JSON, or not a conversation.
     """
     return to_conversation(
-        decode_row(row.data, terminated=row.terminated),
+        decode_row(row.data, terminated=row.terminated, most_keys=row.most_keys),
         input_format=recipe.input_format,
         tool_arguments=recipe.tool_arguments,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Located:
+    """A conversation with its turns located, as a whole or in parts, and the policy of each layout."""
+
+    turns: Sequence[int]
+    found: Analysis | Assembled
+    policies: tuple[Policy, ...]
 
 
 class Preparer:
@@ -69,54 +96,116 @@ class Preparer:
         recipe: The options.
         template: The chat template.
         eos: Text of the tokenizer's EOS token, if it has one.
+        use_plans: As for :class:`Analyser`.
+        has_anchors: Whether the mask of a policy can be found without positions. Given, samples may be outlines.
     """
 
-    def __init__(self, recipe: Recipe, template: ChatTemplate, *, eos: str | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        template: ChatTemplate,
+        *,
+        eos: str | None = None,
+        use_plans: bool = True,
+        has_anchors: Callable[[Policy], bool] | None = None,
+    ) -> None:
         self._recipe = recipe
         self._selection = recipe.selection
         self._eos = eos
-        self.analyser = Analyser(template)
+        self.analyser = Analyser(template, use_plans=use_plans)
         # What bears loss is the same for every row of a layout; layouts live as long as their plans.
         self._policies: WeakKeyDictionary[Layout, Policy] = WeakKeyDictionary()
+        self._has_anchors = has_anchors
+        # An EOS is added, and inline reasoning found, by position.
+        self._outlines = has_anchors is not None and not recipe.append_eos and recipe.train_reasoning
 
-    def prepare(self, row: RawRow) -> Iterator[Prepared]:
+    def prepare(self, row: RawRow, chooser: Chooser | None = None) -> Iterator[Prepared | Outline]:
         """The samples of one row.
 
+        Args:
+            row: The row.
+            chooser: Decides whether the row is taken; None takes it.
+
         Raises:
-            RowError: The row is rejected (1xx-3xx), or there is nothing to train on (``IFT401``).
+            RowError: The row is rejected (1xx-3xx), there is nothing to train on (``IFT401``), or it isn't taken
+                (``IFT406``, ``IFT407``).
         """
         conversation = read_conversation(row, self._recipe)
+        key = None if chooser is None else chooser.key(row.place, conversation)
         if self._selection.everything:
-            yield self._sample(row, conversation, self._located(conversation, ()), turn=None)
+            yield self._sample(row, conversation, self._located(conversation, ()), turn=None, key=key)
             return
         turns = self._selection.turns(conversation)
         if not turns:
             raise RowError("IFT401", "the conversation has no turn to train on")
         if self._recipe.unroll != "always":
             whole = self._located(conversation, turns)
-            if not whole[1].unrolls:
-                yield self._sample(row, conversation, whole, turn=None)
+            if not any(policy.unrolls for policy in whole.policies):
+                yield self._sample(row, conversation, whole, turn=None, key=key)
                 return
         for part in unrolled(conversation, turns, final_only=not self._recipe.train_history):
             located = self._located(part, self._selection.turns(part))
-            yield self._sample(row, part, located, turn=len(part.messages) - 1)
+            yield self._sample(row, part, located, turn=len(part.messages) - 1, key=key)
 
-    def _located(self, conversation: Conversation, turns: Sequence[int]) -> tuple[Analysis, Policy]:
+    def _located(self, conversation: Conversation, turns: Sequence[int]) -> "_Located":
+        if self._outlines:
+            found = self.analyser.assemble(conversation, turns)
+            if isinstance(found, Analysis):
+                return _Located(turns, found, (self._policy(found.layout),))
+            if found is not None:
+                policies = tuple(self._policy(placed.window.layout) for placed in found.turns)
+                assert self._has_anchors is not None
+                if all(map(self._has_anchors, policies)):
+                    return _Located(turns, found, policies)
+                self._outlines = False  # this template's turns have no anchors: it would be the same for every row
         analysis = self.analyser.analyse(conversation, turns)
-        policy = self._policies.get(analysis.layout)
+        return _Located(turns, analysis, (self._policy(analysis.layout),))
+
+    def _policy(self, layout: Layout) -> Policy:
+        policy = self._policies.get(layout)
         if policy is None:
-            policy = self._policies[analysis.layout] = policy_for(analysis.layout, self._recipe, eos=self._eos)
-        return analysis, policy
+            policy = self._policies[layout] = policy_for(layout, self._recipe, eos=self._eos)
+        return policy
 
     def _sample(
+        self, row: RawRow, conversation: Conversation, located: "_Located", *, turn: int | None, key: str | None
+    ) -> Prepared | Outline:
+        found = located.found
+        if isinstance(found, Analysis):
+            return self._prepared(row, conversation, found, located.policies[0], turn=turn, key=key)
+        verdicts = [(placed.window.turn.verdict, placed.window.turn.ends) for placed in found.turns]
+        verdict = worst([verdict for verdict, _ in verdicts])
+        mismatch = worst([policy.mismatch for policy in located.policies if policy.mismatch is not None])
+        trained = sum(len(policy.turns) for policy in located.policies)
+        word = "none" if verdict is None else verdict.value
+        origin = Origin(row.place, conversation.id, turn, trained, word, conversation=key)
+
+        def detail() -> Prepared:
+            analysis = self.analyser.analyse(conversation, located.turns)
+            return self._prepared(row, conversation, analysis, self._policy(analysis.layout), turn=turn, key=key)
+
+        return Outline(
+            found.text,
+            found.roles,
+            verdicts,
+            [segment.layout for segment in found.segments],
+            [Surrounding(policy, placed.first) for policy, placed in zip(located.policies, found.turns, strict=True)],
+            self._selection.everything and self._recipe.bears_loss,
+            origin,
+            self._refusal(mismatch),
+            detail,
+        )
+
+    def _prepared(
         self,
         row: RawRow,
         conversation: Conversation,
-        located: tuple[Analysis, Policy],
+        analysis: Analysis,
+        policy: Policy,
         *,
         turn: int | None,
+        key: str | None,
     ) -> Prepared:
-        analysis, policy = located
         if policy.appended is not None:
             index, eos = policy.appended
             analysis = Analysis(policy.layout, [*analysis.texts[:index], eos, *analysis.texts[index:]])
@@ -127,22 +216,22 @@ class Preparer:
             thought = reasoning_interval(text, at[low], at[high])
             trained = subtract(trained, () if thought is None else (thought,))
         turns = [(at[low], at[high]) for low, high in policy.turns]
-        origin = Origin(row.place, conversation.id, turn, len(turns), policy.verdict)
-        return Prepared(analysis, text, at, policy, trained, turns, origin, self._refusal(policy))
+        origin = Origin(row.place, conversation.id, turn, len(turns), policy.verdict, conversation=key)
+        return Prepared(analysis, text, at, policy, trained, turns, origin, self._refusal(policy.mismatch))
 
-    def _refusal(self, policy: Policy) -> RowError | None:
+    def _refusal(self, mismatch: Verdict | None) -> RowError | None:
         """What the recipe says to a verdict it doesn't accept.
 
         Raises:
             RowError: With ``--on-mismatch error`` the whole row is rejected.
         """
-        if policy.mismatch is None:
+        if mismatch is None:
             return None
-        code = policy.mismatch.code
+        code = mismatch.code
         assert code is not None
         error = RowError(
             code,
-            f"{CODES[code]} (verdict {policy.mismatch.value})",
+            f"{CODES[code]} (verdict {mismatch.value})",
             hint="ifttool templates doctor explains verdicts; --unroll auto repairs history",
         )
         if self._recipe.on_mismatch == "error":

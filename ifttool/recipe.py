@@ -16,6 +16,7 @@ OnMismatch = Literal["warn", "unroll", "mask", "drop", "error"]
 ContentSpecials = Literal["text", "allow", "error", "drop"]
 Boundary = Literal["whole", "split"]
 Backend = Literal["auto", "tokenizers", "fastokens"]
+Verify = Literal["none", "sample", "all"]
 Overflow = Literal["drop", "truncate", "error"]
 ToolArguments = Literal["object", "string", "keep"]
 
@@ -45,6 +46,7 @@ class Recipe:
         train_history: Whether an unrolled sample trains its earlier turns again.
         content_specials: What becomes of control tokens typed into the data.
         backend: What encodes: ``tokenizers``, ``fastokens``, or the fast one where it is exact (``auto``).
+        verify: Which rows are done again by the reference path and compared.
         boundary: Ids of the whole text, or completions encoded on their own where a token would straddle.
         max_length: Longest sample in tokens; None for no limit.
         overflow: What becomes of longer samples.
@@ -73,6 +75,7 @@ class Recipe:
     content_specials: ContentSpecials = "text"
     boundary: Boundary = "whole"
     backend: Backend = "auto"
+    verify: Verify = "sample"
     max_length: int | None = None
     overflow: Overflow = "drop"
     bears_loss: bool = True
@@ -86,6 +89,7 @@ class Recipe:
             ("content_specials", ContentSpecials),
             ("boundary", Boundary),
             ("backend", Backend),
+            ("verify", Verify),
             ("overflow", Overflow),
             ("tool_arguments", ToolArguments),
         ):
@@ -112,6 +116,11 @@ class Recipe:
     def template_sha256(self) -> str:
         """Digest of the template's text, as hex."""
         return hashlib.sha256(self.template.encode("utf-8")).hexdigest()
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "Recipe":
+        """What :meth:`as_json` gave; raises KeyError or TypeError if it isn't that."""
+        return cls(**{**plain, "turn_tokens": tuple(plain["turn_tokens"])})
 
     def as_json(self) -> dict[str, Any]:
         """The recipe as plain JSON, for the manifest."""

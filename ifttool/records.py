@@ -32,14 +32,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One undecoded input row: its place and its exact bytes (without the line end).
+    """One undecoded input row.
 
-    ``terminated`` is False for a last line without ``\\n``, which may still be being written.
+    Attributes:
+        place: Where it comes from.
+        data: Its exact bytes, without the line end.
+        terminated: False for a last line without ``\\n``, which may still be being written.
+        most_keys: How many keys the JSON objects in it can have at most; None if its reader didn't count.
     """
 
     place: Place
     data: bytes
     terminated: bool = True
+    most_keys: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ class Origin:
         turns: Number of trained turns in the sample.
         verdict: The worst verdict of its trained turns, or ``none``.
         truncated: Whether tokens were cut off to fit the length limit.
+        conversation: What its conversation says, as hex (see :func:`ifttool.arranging.keys.conversation_key`); None
+            where no option depends on it.
     """
 
     place: Place
@@ -32,6 +34,7 @@ class Origin:
     turns: int
     verdict: str
     truncated: bool = False
+    conversation: str | None = None
 
     def cut(self) -> "Origin":
         """The origin of the same sample with tokens cut off."""
@@ -56,6 +59,11 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.origins)
+
+    def row(self, index: int) -> tuple[IntArray, MaskArray]:
+        """Ids and loss mask of one sample, as views."""
+        low, high = self.rows[index], self.rows[index + 1]
+        return self.ids[low:high], self.mask[low:high]
 
     def trained_per_row(self) -> LongArray:
         """Number of training targets in each sample, shape (samples,), int64."""

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ifttool.samples import Samples
+from ifttool.io.arrow_arrays import flag_array, number_array, optional_int_array, string_array
+from ifttool.samples import LongArray, Samples
 
 FORMAT = "ifttool.examples/1"
 IGNORE_LABEL = -100
@@ -39,6 +40,9 @@ PROVENANCE_SCHEMA = pa.schema(
 )
 """Row-aligned with the shard of the same name. ``turn`` is the message a sample was unrolled for, else null."""
 
+KEYED_PROVENANCE_SCHEMA = PROVENANCE_SCHEMA.append(pa.field("conversation", pa.string(), nullable=False))
+"""Where an option depends on what conversations say: with the key of each (``arranging.keys``) as hex."""
+
 
 def training_schema(columns: Sequence[str] = COLUMNS, metadata: Mapping[str, Any] | None = None) -> pa.Schema:
     """The schema of a shard.
@@ -54,7 +58,7 @@ def training_schema(columns: Sequence[str] = COLUMNS, metadata: Mapping[str, Any
 
 def training_batch(samples: Samples, schema: pa.Schema) -> pa.RecordBatch:
     """Samples as a record batch; columns share their offsets and are built from flat buffers."""
-    offsets = pa.array(samples.rows.astype(np.int32, copy=False))
+    offsets = number_array(samples.rows.astype(np.int32))
     ids, mask = samples.ids, samples.mask
     flat: dict[str, Callable[[], npt.NDArray[Any]]] = {
         "input_ids": lambda: ids,
@@ -62,23 +66,51 @@ def training_batch(samples: Samples, schema: pa.Schema) -> pa.RecordBatch:
         "labels": lambda: np.where(mask.view(np.bool_), ids, np.int32(IGNORE_LABEL)),
         "attention_mask": lambda: np.ones(len(ids), np.int8),
     }
-    arrays = [pa.ListArray.from_arrays(offsets, pa.array(flat[field.name]()), type=field.type) for field in schema]
+    arrays = [pa.ListArray.from_arrays(offsets, number_array(flat[field.name]()), type=field.type) for field in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def provenance_batch(samples: Samples) -> pa.RecordBatch:
-    """Where each sample comes from, as a record batch of :data:`PROVENANCE_SCHEMA`."""
+def token_columns(batch: pa.RecordBatch) -> Samples:
+    """Ids, mask and row lengths of a training batch, without origins; the opposite of :func:`training_batch`.
+
+    Without a column that tells, no token bears loss (``tokenize --no-loss``).
+    """
+    ids = _flat(batch.column("input_ids")).astype(np.int32, copy=False)
+    if "loss_mask" in batch.schema.names:
+        mask = _flat(batch.column("loss_mask"))
+    elif "labels" in batch.schema.names:
+        mask = _flat(batch.column("labels")) != IGNORE_LABEL
+    else:
+        mask = np.zeros(len(ids), np.int8)
+    return Samples(ids, mask.astype(np.int8, copy=False), row_starts(batch.column("input_ids")), ())
+
+
+def row_starts(column: pa.ListArray) -> LongArray:
+    """Where each row begins in the flat values of a column, from 0, and the total; shape (rows + 1,), int64."""
+    offsets: LongArray = column.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
+    offsets -= offsets[0]
+    return offsets
+
+
+def _flat(column: pa.ListArray) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
+    return values
+
+
+def provenance_batch(samples: Samples, schema: pa.Schema = PROVENANCE_SCHEMA) -> pa.RecordBatch:
+    """Where each sample comes from, as a record batch of one of the schemas above."""
     origins = samples.origins
     trained = samples.trained_per_row()
-    columns: dict[str, list[Any]] = {
-        "source": [origin.place.source for origin in origins],
-        "line": [origin.place.line for origin in origins],
-        "id": [origin.id for origin in origins],
-        "turn": [origin.turn for origin in origins],
-        "turns": [origin.turns for origin in origins],
-        "verdict": [origin.verdict for origin in origins],
-        "tokens": np.diff(samples.rows).tolist(),
-        "trained_tokens": trained.tolist(),
-        "truncated": [origin.truncated for origin in origins],
+    columns: dict[str, Callable[[], pa.Array]] = {
+        "source": lambda: string_array([origin.place.source for origin in origins]),
+        "line": lambda: number_array(np.array([origin.place.line for origin in origins], np.int64)),
+        "id": lambda: string_array([origin.id for origin in origins]),
+        "turn": lambda: optional_int_array([origin.turn for origin in origins]),
+        "turns": lambda: number_array(np.array([origin.turns for origin in origins], np.int32)),
+        "verdict": lambda: string_array([origin.verdict for origin in origins]),
+        "tokens": lambda: number_array(np.diff(samples.rows).astype(np.int32)),
+        "trained_tokens": lambda: number_array(trained.astype(np.int32)),
+        "truncated": lambda: flag_array([origin.truncated for origin in origins]),
+        "conversation": lambda: string_array([origin.conversation for origin in origins]),
     }
-    return pa.RecordBatch.from_pydict(columns, schema=PROVENANCE_SCHEMA)
+    return pa.RecordBatch.from_arrays([columns[name]() for name in schema.names], schema=schema)

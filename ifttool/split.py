@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from ifttool.arranging.draw import NOT_TAKEN, Draw
 from ifttool.errors import RowError
 from ifttool.io.atomic import atomic_writer
 from ifttool.io.inputs import STDIN
@@ -31,12 +32,14 @@ class Split:
         source: The input.
         part: Which bytes of a plain file; None if ``items`` holds the rows.
         items: The rows of an input that can only be read from its start (compressed, Parquet, standard input).
+        draw: What decides which of the rows are taken; None takes all.
     """
 
     index: int
     source: str
     part: ByteRange | None = None
     items: Sequence[RawRow | SkippedLine] = ()
+    draw: Draw | None = None
 
     def rows(self) -> Iterable[RawRow | SkippedLine]:
         """The rows, in order.
@@ -121,11 +124,14 @@ def process_split(split: Split, worker: Worker, paths: PartPaths, *, schema: "pa
 
         def refuse(place: Place, data: bytes | None, error: RowError, kind: str) -> None:
             nonlocal left_out
+            if error.code == NOT_TAKEN:
+                return  # nothing is wrong with it, and half of the input would be copied
             left_out += 1
             rejects.write(reject_line(place, data, error, kind=kind))
 
-        with ShardWriter(paths.shard, provenance=paths.provenance, schema=schema) as writer:
-            for samples in worker.samples(split.rows(), tally, refuse):
+        keyed = split.draw is not None
+        with ShardWriter(paths.shard, provenance=paths.provenance, schema=schema, keyed=keyed) as writer:
+            for samples in worker.samples(split.rows(), tally, refuse, draw=split.draw):
                 writer.add(samples)
     tally.check()
     return SplitResult(split.index, tally, writer.info(), left_out)

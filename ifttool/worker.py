@@ -5,19 +5,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ifttool.arranging.draw import DUPLICATE, NOT_TAKEN, Draw
 from ifttool.booking import Refuse, book_line, leave_out
-from ifttool.encode import Encoded, Encoder
+from ifttool.crosscheck import CrossCheck
+from ifttool.encode import Encoded, Encoder, Sample
 from ifttool.errors import RowError, TemplateError
 from ifttool.fit import mask_turns_by_length, truncated, truncation_length
 from ifttool.io.source import SkippedLine
 from ifttool.ledger import Tally
-from ifttool.prepare import Prepared, Preparer
+from ifttool.prepare import Preparer
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, RawRow
 from ifttool.samples import Samples
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.turns import MARKER
+from ifttool.tokenizer.flat import load_early
 from ifttool.tokenizer.load import Tokenizer, load_tokenizer
 
 # Enough text to keep the encoder busy, little enough that its token objects stay small (about 60 MB).
@@ -44,23 +47,34 @@ class _Row:
     """A row and the samples prepared from it."""
 
     row: RawRow
-    samples: tuple[Prepared, ...]
+    samples: tuple[Sample, ...]
 
 
 class Worker:
     """Turns rows into samples under one recipe.
+
+    Args:
+        recipe: The options.
+        eager: Whether to load the fast encoder at once, beside the rest; it is needed for much text only.
 
     Raises:
         TemplateError: The template doesn't compile, or ends turns with a token that the tokenizer lacks.
         TokenizerError: The tokenizer can't be used.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, *, eager: bool = False) -> None:
         self.recipe = recipe
+        early = load_early(recipe.tokenizer) if eager and recipe.backend != "tokenizers" else None
         self.tokenizer: Tokenizer = load_tokenizer(recipe.tokenizer)
         self.template = build_template(recipe, self.tokenizer.special_tokens)
-        self._preparer = Preparer(recipe, self.template, eos=self.tokenizer.special_tokens.get("eos_token"))
-        self._encoder = Encoder(recipe, self.tokenizer)
+        self._encoder = Encoder(recipe, self.tokenizer, early)
+        self._preparer = Preparer(
+            recipe,
+            self.template,
+            eos=self.tokenizer.special_tokens.get("eos_token"),
+            has_anchors=self._encoder.has_anchors,
+        )
+        self._crosscheck = CrossCheck(recipe, self.template, self.tokenizer)
 
     def check_fit(self) -> None:
         """Refuse a template that ends its turns with a marker the tokenizer doesn't know as one token.
@@ -83,8 +97,11 @@ class Worker:
                     "or --allow-text-markers if it really is plain text for this model",
                 )
 
-    def samples(self, items: Iterable[RawRow | SkippedLine], tally: Tally, refuse: Refuse) -> Iterator[Samples]:
-        """Samples of the given rows, batch by batch and in order; counts everything into ``tally``."""
+    def samples(
+        self, items: Iterable[RawRow | SkippedLine], tally: Tally, refuse: Refuse, *, draw: Draw | None = None
+    ) -> Iterator[Samples]:
+        """Samples of the rows that ``draw`` takes (None: all), in batches and in order; counts all into ``tally``."""
+        chooser = None if draw is None else draw.open()
         batch: list[_Row] = []
         chars = 0
         for item in items:
@@ -92,7 +109,7 @@ class Worker:
             if row is None:
                 continue
             try:
-                prepared = tuple(self._preparer.prepare(row))
+                prepared = tuple(self._preparer.prepare(row, chooser))
             except RowError as error:
                 self._leave_out(row, error, tally, refuse)
                 continue
@@ -103,6 +120,7 @@ class Worker:
                 batch, chars = [], 0
         if batch:
             yield self._finish(batch, tally, refuse)
+        tally.renders += self._preparer.analyser.take_renders()
 
     def _finish(self, batch: Sequence[_Row], tally: Tally, refuse: Refuse) -> Samples:
         """Encode, mask and fit a batch of rows, and book each of them."""
@@ -117,6 +135,9 @@ class Worker:
         for row in batch:
             own = slice(position, position + len(row.samples))
             position = own.stop
+            if self._crosscheck.wants(row.row.place):
+                at = [index for index in range(own.start, own.stop) if index not in encoded.refused]
+                self._crosscheck.check(row.row, [samples.row(index) for index in at])
             reasons[own] = self._book(row, reasons[own], tally, refuse)
         self._count(prepared, encoded.straddles.tolist(), cut_inside, reasons, tally)
         samples = samples.take(np.array([reason is None for reason in reasons], dtype=np.bool_))
@@ -140,16 +161,16 @@ class Worker:
                     kept.append(row)
             return kept, self._encoder.encode([sample for row in kept for sample in row.samples])
 
-    def _limit_turns(self, samples: Samples, prepared: Sequence[Prepared], refused: Mapping[int, RowError]) -> None:
+    def _limit_turns(self, samples: Samples, prepared: Sequence[Sample], refused: Mapping[int, RowError]) -> None:
         """Mask turns that are too short or too long; needs offsets, so every row goes the reference way."""
         for index, sample in enumerate(prepared):
             if index not in refused:
                 mask = samples.mask[samples.rows[index] : samples.rows[index + 1]]
-                encoded = self._encoder.careful(sample)
-                mask_turns_by_length(mask, encoded, sample.turns, self.recipe.turn_tokens)
+                detail = sample.detail()
+                mask_turns_by_length(mask, self._encoder.careful(detail), detail.turns, self.recipe.turn_tokens)
 
     def _truncate(
-        self, samples: Samples, prepared: Sequence[Prepared], refused: Mapping[int, RowError]
+        self, samples: Samples, prepared: Sequence[Sample], refused: Mapping[int, RowError]
     ) -> tuple[Samples, set[int]]:
         """Cut over-long samples if the recipe says so; gives those that were cut inside a turn."""
         limit = self.recipe.max_length
@@ -161,14 +182,14 @@ class Worker:
             if index in refused:
                 continue
             mask = samples.mask[samples.rows[index] : samples.rows[index + 1]]
-            encoded = self._encoder.careful(prepared[index])
-            kept[index], cuts = truncation_length(mask, encoded, prepared[index].turns, limit)
+            detail = prepared[index].detail()
+            kept[index], cuts = truncation_length(mask, self._encoder.careful(detail), detail.turns, limit)
             if cuts:
                 inside.add(index)
         return truncated(samples, kept), inside
 
     def _reasons(
-        self, samples: Samples, prepared: Sequence[Prepared], refused: Mapping[int, RowError]
+        self, samples: Samples, prepared: Sequence[Sample], refused: Mapping[int, RowError]
     ) -> list[RowError | None]:
         """Why each sample is left out; None if it is kept."""
         limit = self.recipe.max_length
@@ -190,7 +211,7 @@ class Worker:
         if fatal is None and any(reason is None for reason in reasons):
             tally.of(row.row.place.source).kept += 1
             # The last sample of an unrolled row holds all messages of the others.
-            tally.count_messages(row.samples[-1].analysis.layout.roles)
+            tally.count_messages(row.samples[-1].roles)
             tally.samples_dropped.update(reason.code for reason in reasons if reason is not None)
             return reasons
         reason = fatal or next(reason for reason in reasons if reason is not None)
@@ -201,7 +222,7 @@ class Worker:
         """Whether an option asks to leave such a row out quietly; otherwise it is rejected."""
         recipe = self.recipe
         return (
-            error.code == "IFT401"
+            error.code in ("IFT401", DUPLICATE, NOT_TAKEN)
             or (error.code == "IFT402" and recipe.overflow == "drop")
             or (error.code == "IFT403" and recipe.content_specials == "drop")
             or (error.code in ("IFT501", "IFT502", "IFT503") and recipe.on_mismatch == "drop")
@@ -213,7 +234,7 @@ class Worker:
 
     def _count(
         self,
-        prepared: Sequence[Prepared],
+        prepared: Sequence[Sample],
         straddles: Sequence[int],
         cut_inside: Collection[int],
         reasons: Sequence[RowError | None],
@@ -224,10 +245,10 @@ class Worker:
             if reason is not None:
                 continue
             place = sample.origin.place
-            for turn in sample.analysis.layout.turns:
-                tally.verdicts[turn.verdict.value] += 1
-                if turn.verdict.code is not None:
-                    tally.note(turn.verdict.code, place)
-                tally.note("IFT504", place, not turn.ends)
+            for verdict, ends in sample.verdicts:
+                tally.verdicts[verdict.value] += 1
+                if verdict.code is not None:
+                    tally.note(verdict.code, place)
+                tally.note("IFT504", place, not ends)
             tally.note("IFT505", place, straddles[index])
             tally.note("IFT506", place, index in cut_inside)

@@ -14,7 +14,7 @@ from ifttool.cli import commands
 from ifttool.errors import RowError, UsageError
 
 # What only a shell or only a program needs.
-OF_SHELLS = {"quiet", "json", "plain", "output", "rejects", "force", "max_rejects", "max_length", "batch_size"}
+OF_SHELLS = {"quiet", "json", "plain", "output", "rejects", "force", "max_rejects", "max_length", "batch_size", "input"}
 OF_PROGRAMS = {"stdin", "on_reject", "on_progress"}
 
 

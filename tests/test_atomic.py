@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ifttool.errors import RunError, UsageError
-from ifttool.io.atomic import atomic_writer, prepare_output_dir, write_bytes_atomic
+from ifttool.io.atomic import SUCCESSOR, atomic_writer, prepare_output_dir, replace_output, write_bytes_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -118,8 +118,45 @@ def test_full_folder_needs_force(tmp_path: Path) -> None:
         prepare_output_dir(folder, force=False)
     assert "--force" in caught.value.hint
     assert len(names(folder)) == 6
-    prepare_output_dir(folder, force=True)
-    assert names(folder) == []
+    # A second time, after the first run was killed: it starts anew.
+    for _ in range(2):
+        assert prepare_output_dir(folder, force=True) == folder / SUCCESSOR
+        assert names(folder / SUCCESSOR) == []
+        assert names(folder) == [SUCCESSOR, *sorted({entry.split("/")[0] for entry in COMPLETE})]
+        make(folder / SUCCESSOR, "data/part")
+
+
+def test_an_output_is_replaced_when_the_new_one_is_whole(tmp_path: Path) -> None:
+    folder = make(tmp_path / "out", *COMPLETE)
+    new = make(prepare_output_dir(folder, force=True), "manifest.json", "data/new", ".ifttool-0123.tmp")
+    make(folder, ".ifttool-old.tmp/data/x")  # a run was killed in the middle of this
+    replace_output(folder)
+    assert names(folder) == ["data", "manifest.json"]
+    assert names(folder / "data") == ["new"]
+    assert not new.exists()
+
+
+@pytest.mark.parametrize("count", range(8))
+def test_a_replacement_that_fails_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    folder = make(tmp_path / "out", *COMPLETE)
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    make(prepare_output_dir(folder, force=True), "manifest.json", "data/new")
+    rename, moved = Path.rename, []
+
+    def failing(self: Path, target: Path) -> Path:
+        moved.append(self)
+        if len(moved) == count + 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if len(moved) <= count and self.name == "manifest.json":
+            assert len(moved) in (1, 8)  # the old one goes first, the new one comes last
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(RunError, match="can't replace the output"):
+        replace_output(folder)
+    assert len(moved) == 2 * count + 1
+    left = {path for path in folder.rglob("*") if path.is_file() and SUCCESSOR not in path.parts}
+    assert left == before
 
 
 def test_interrupted_output_is_ours(tmp_path: Path) -> None:
@@ -163,8 +200,9 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     elsewhere = make(tmp_path / "elsewhere", "keep.txt")
     folder = make(tmp_path / "out", "manifest.json")
     (folder / "data").symlink_to(elsewhere)
-    prepare_output_dir(folder, force=True)
-    assert names(folder) == []
+    make(prepare_output_dir(folder, force=True), "manifest.json")
+    replace_output(folder)
+    assert names(folder) == ["manifest.json"]
     assert names(elsewhere) == ["keep.txt"]
 
 

@@ -43,8 +43,17 @@ def test_plain_messages_are_passed_on() -> None:
 
 
 def test_null_keys_are_absent_and_other_keys_stay() -> None:
-    message = {"role": "assistant", "content": "x", "name": None, "tool_calls": [], "prefix": {"a": None}}
+    message = {"role": "assistant", "content": "x", "name": None, "tool_calls": None, "prefix": {"a": None}}
     assert chat(message).messages == [{"role": "assistant", "content": "x", "prefix": {"a": None}}]
+
+
+def test_an_empty_list_of_tool_calls_stays() -> None:
+    message = {"role": "assistant", "content": "x", "tool_calls": []}
+    assert chat(dict(message)).messages == [message]  # as `apply_chat_template` of transformers shows it
+    parts = [{"type": "tool_call", "value": {"name": "f"}}]
+    assert chat({**message, "content": parts}).messages[0]["tool_calls"] == [
+        {"type": "function", "function": {"name": "f", "arguments": {}}}
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from ifttool.errors import RowError
 from ifttool.findings import CODES
-from ifttool.io.json_structure import MAX_DEPTH
+from ifttool.io.json_structure import MAX_DEPTH, KeyCounter
 from ifttool.io.jsonl import decode_row, decode_value
 
 
-def refusal(data: bytes, *, terminated: bool = True) -> RowError:
+def refusal(data: bytes, *, terminated: bool = True, most_keys: int | None = None) -> RowError:
     with pytest.raises(RowError) as caught:
-        decode_row(data, terminated=terminated)
+        decode_row(data, terminated=terminated, most_keys=most_keys)
     return caught.value
 
 
@@ -107,12 +107,21 @@ def nested_in_message(depth: int) -> bytes:
     return b'{"messages":[{"x":' + b"[1," * (depth - 3) + b"2" + b"]" * (depth - 3) + b"}]}"
 
 
-@pytest.mark.parametrize("nested", [nested_arrays, nested_objects, nested_in_message])
-def test_depth_limit(nested: Callable[[int], bytes]) -> None:
-    assert isinstance(decode_row(nested(MAX_DEPTH)), dict)
+def nested_to_an_object(depth: int) -> bytes:
+    return b'{"messages":[{"x":' + b"[" * (depth - 4) + b"{}" + b"]" * (depth - 4) + b"}]}"
+
+
+@pytest.mark.parametrize("nested", [nested_arrays, nested_objects, nested_in_message, nested_to_an_object])
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_depth_limit(nested: Callable[[int], bytes], is_counted: bool) -> None:
+    def count(data: bytes) -> int | None:
+        return KeyCounter().count(data + b"\n")[0] if is_counted else None
+
+    assert isinstance(decode_row(nested(MAX_DEPTH), most_keys=count(nested(MAX_DEPTH))), dict)
     for depth in (MAX_DEPTH + 1, 500, 1024, 100_000):
+        data = nested(depth)
         start = time.perf_counter()
-        assert refusal(nested(depth)).code == "IFT105"
+        assert refusal(data, most_keys=count(data)).code == "IFT105"
         assert time.perf_counter() - start < 0.5
 
 
@@ -173,10 +182,14 @@ def has_duplicate(value: Any) -> bool:
 @settings(max_examples=400, deadline=None)
 def test_duplicates_are_found_exactly(value: Any, space: str, after_key: str) -> None:
     data = write_value(value, space, after_key).encode()
-    if has_duplicate(value):
-        assert refusal(data).code == "IFT103"
-    else:
-        assert decode_row(data) == json.loads(data)
+    # Lines around it: what a reader counts must be each line's own.
+    most_keys = KeyCounter().count(b'{"b":0}\n' + data + b'\n{"a":1}\n')
+    assert (most_keys[0], most_keys[2]) == (1, 1)
+    for counted in (None, most_keys[1]):
+        if has_duplicate(value):
+            assert refusal(data, most_keys=counted).code == "IFT103"
+        else:
+            assert decode_row(data, most_keys=counted) == json.loads(data)
 
 
 @given(st.binary(max_size=40))

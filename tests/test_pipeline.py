@@ -103,7 +103,8 @@ def test_manifest_comes_last(tmp_path: Path, tiny: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(pipeline.FolderSink, "write_manifest", watch)
     ifttool.mask(tiny, tmp_path / "out")
-    assert seen == [["README.md", "data", "provenance", "tokenizer"]]
+    assert seen == [[".ifttool-journal.tmp", "README.md", "data", "provenance", "tokenizer"]]
+    assert not (tmp_path / "out" / ".ifttool-journal.tmp").exists()
 
 
 def test_arrow_and_single_files(tmp_path: Path, chats: Path) -> None:

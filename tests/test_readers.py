@@ -1,4 +1,4 @@
-"""Other readers see in the shards what ifttool wrote, row by row."""
+"""Another reader sees in the shards what ifttool wrote, row by row. More of them: conformance/test_folder_readers.py."""
 
 from pathlib import Path
 from typing import Any
@@ -28,33 +28,3 @@ def rows(out: Path) -> list[dict[str, Any]]:
 
 def test_pyarrow_dataset(out: Path, rows: list[dict[str, Any]]) -> None:
     assert arrow_dataset.dataset(out / "data").to_table().to_pylist() == rows
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize("streaming", [False, True])
-def test_datasets(out: Path, rows: list[dict[str, Any]], tmp_path: Path, streaming: bool) -> None:
-    datasets = pytest.importorskip("datasets")
-    loaded = datasets.load_dataset(str(out), split="train", streaming=streaming, cache_dir=str(tmp_path))
-    assert list(loaded) == rows
-
-
-@pytest.mark.parity
-def test_datasets_of_arrow_shards(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
-    ifttool.mask(SAMPLES / "chat.jsonl", tmp_path / "out", format="arrow")
-    loaded = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
-    assert list(loaded) == rows
-
-
-@pytest.mark.parity
-def test_polars(out: Path, rows: list[dict[str, Any]]) -> None:
-    polars = pytest.importorskip("polars")
-    assert polars.scan_parquet(out / "data").collect().to_dicts() == rows
-
-
-@pytest.mark.parity
-def test_duckdb(out: Path, rows: list[dict[str, Any]]) -> None:
-    duckdb = pytest.importorskip("duckdb")
-    names = list(rows[0])
-    found = duckdb.sql(f"SELECT {', '.join(names)} FROM '{out}/data/*.parquet'").fetchall()
-    assert [dict(zip(names, row, strict=True)) for row in found] == rows

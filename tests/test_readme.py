@@ -13,7 +13,17 @@ from helpers import ROOT
 
 README = ROOT / "README.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COPIED = ("Makefile", "README.md", "LICENSE", "pyproject.toml", "ifttool", "samples", "scripts", "templates")
+COPIED = (
+    "Makefile",
+    "README.md",
+    "LICENSE",
+    "pyproject.toml",
+    "examples",
+    "ifttool",
+    "samples",
+    "scripts",
+    "templates",
+)
 
 
 def blocks(text: str) -> Iterator[tuple[str, str, str | None]]:
@@ -32,7 +42,7 @@ def prepare(folder: Path) -> dict[str, str]:
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "build"))
         else:
             shutil.copy(source, folder / name)
     programs = {

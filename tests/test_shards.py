@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import SAMPLES, run_python
 from ifttool import shards
+from ifttool.io.arrow_arrays import flag_array, number_array, optional_int_array, string_array
 from ifttool.records import Place
 from ifttool.samples import Origin, Samples
 from ifttool.schema import COLUMNS, PROVENANCE_SCHEMA, training_schema
@@ -159,3 +161,24 @@ def test_a_flipped_bit_is_an_error(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(OSError, match="CRC"):
         list(read_batches(path))
+
+
+def test_arrays_from_buffers_are_those_of_arrow() -> None:
+    for texts in ([], ["a", "", "中"], [None, "x", None] * 5):
+        assert string_array(texts).equals(pa.array(texts, pa.string()))
+    for turns in ([], [1, 0], [None, 3, None, 0, 7, 7, 7, 7, None]):
+        assert optional_int_array(turns).equals(pa.array(turns, pa.int32()))
+    flags = [True, False, False] * 5
+    assert flag_array(flags).equals(pa.array(flags))
+    assert number_array(np.arange(9, dtype=np.int64)[::2]).equals(pa.array([0, 2, 4, 6, 8]))
+    for array in (string_array(["a", None]), optional_int_array([None, 1]), flag_array(flags)):
+        array.validate(full=True)
+
+
+def test_writing_does_not_import_pandas(tmp_path: Path) -> None:
+    code = (
+        "import sys, ifttool\n"
+        f"ifttool.mask({str(SAMPLES / 'chat.jsonl')!r}, 'out', workers=1)\n"
+        "print('pandas' in sys.modules)"
+    )
+    assert run_python(code, cwd=tmp_path) == "False\n"

@@ -1,14 +1,20 @@
 """The ``ifttool`` command. Imports of commands are light; each loads what it needs when it runs."""
 
-from typing import Annotated
+import os
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperArgument, TyperOption
 
 from ifttool import __version__
 from ifttool.cli import commands
+from ifttool.cli.export import export
+from ifttool.cli.pack import pack
 from ifttool.cli.run import command
+from ifttool.cli.run_recipe import run
 from ifttool.cli.show import show
 from ifttool.cli.templates import templates_app
+from ifttool.cli.verify import verify
 
 app = typer.Typer(
     name="ifttool",
@@ -41,9 +47,22 @@ app.command()(command(commands.mask))
 app.command()(command(commands.unroll))
 app.command()(command(commands.stats))
 app.command()(command(show))
+app.command()(command(export))
+app.command()(command(pack))
+app.command()(command(verify))
+app.command()(command(run))
 app.add_typer(templates_app, name="templates")
 
 
 def main() -> None:
     """Entry point of the console script."""
+    if "_IFTTOOL_COMPLETE" in os.environ:
+        # Completion needs no option's value, and Typer 0.29 imports pydantic to convert the first one, which takes as
+        # long as everything else together.
+        for kind in (TyperOption, TyperArgument):
+            kind.process_value = _as_typed  # type: ignore[assignment]
     app()
+
+
+def _as_typed(_parameter: Any, _context: Any, value: Any) -> Any:
+    return value

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifttool.cli import options as opt
-from ifttool.cli.console import counted, print_json, progress, say, show_rejects, summarize
-from ifttool.cli.run import DATA, DONE
+from ifttool.cli.console import print_json, progress
+from ifttool.cli.outcome import report_run
 from ifttool.cli.stats import stats
 
 if TYPE_CHECKING:
@@ -76,9 +76,21 @@ def unroll(
     input_format: opt.InputFormat = "auto",
     tool_arguments: opt.UnrollToolArguments = None,
     format: opt.Format = "parquet",  # noqa: A002 - the option's name
+    columns: opt.Columns = None,
+    layout: opt.Layout = None,
+    input: opt.WeightedInputs = None,  # noqa: A002 - the option's name
+    validation: opt.Validation = None,
+    shuffle: opt.Shuffle = None,
+    shards: opt.Shards = None,
+    shard_tokens: opt.ShardTokens = None,
+    dedup: opt.Dedup = "none",
+    seed: opt.Seed = 0,
     backend: opt.Backend = "auto",
+    verify: opt.Verify = "sample",
     workers: opt.Workers = None,
     force: opt.Force = False,
+    depfile: opt.Depfile = None,
+    resume: opt.Resume = False,
     max_rejects: opt.MaxRejects = "0",
     rejects: opt.Rejects = None,
     quiet: opt.Quiet = False,
@@ -101,11 +113,24 @@ def unroll(
         "allow_text_markers": allow_text_markers,
         "content_specials": content_specials,
         "format": format,
+        "columns": columns,
+        "layout": layout,
+        "validation": validation,
+        "shuffle": shuffle,
+        "shards": shards,
+        "shard_tokens": shard_tokens,
+        "dedup": dedup,
+        "seed": seed,
         "backend": backend,
+        "verify": verify,
         "workers": workers,
+        "depfile": depfile,
+        "resume": resume,
     }
     if is_stream(output):
-        _refuse_options({**of_shards, "json": json}, what="shards", hint="give -o a folder or a .parquet file")
+        _refuse_options(
+            {**of_shards, "json": json, "input": input}, what="shards", hint="give -o a folder or a .parquet file"
+        )
         return write_rows(
             lambda on_reject: api.unroll(
                 inputs or "-", tool_arguments=tool_arguments or "keep", on_reject=on_reject, **common
@@ -120,7 +145,7 @@ def unroll(
     of_shards["template_kwargs"] = _kwargs(template_kwargs)
     return _write_shards(
         api.unroll_shards,
-        inputs,
+        _mixture(inputs, input),
         Path(output),
         {**common, **of_shards, "tool_arguments": tool_arguments or "object", "force": force},
         max_rejects=max_rejects,
@@ -145,8 +170,20 @@ def tokenize(
     input_format: opt.InputFormat = "auto",
     tool_arguments: opt.ToolArguments = "object",
     format: opt.Format = "parquet",  # noqa: A002 - the option's name
+    columns: opt.Columns = None,
+    layout: opt.Layout = None,
+    input: opt.WeightedInputs = None,  # noqa: A002 - the option's name
+    validation: opt.Validation = None,
+    shuffle: opt.Shuffle = None,
+    shards: opt.Shards = None,
+    shard_tokens: opt.ShardTokens = None,
+    dedup: opt.Dedup = "none",
+    seed: opt.Seed = 0,
     force: opt.Force = False,
+    depfile: opt.Depfile = None,
+    resume: opt.Resume = False,
     backend: opt.Backend = "auto",
+    verify: opt.Verify = "sample",
     workers: opt.Workers = None,
     max_rejects: opt.MaxRejects = "0",
     quiet: opt.Quiet = False,
@@ -168,12 +205,25 @@ def tokenize(
         "input_format": input_format,
         "tool_arguments": tool_arguments,
         "format": format,
+        "columns": columns,
+        "layout": layout,
+        "validation": validation,
+        "shuffle": shuffle,
+        "shards": shards,
+        "shard_tokens": shard_tokens,
+        "dedup": dedup,
+        "seed": seed,
         "force": force,
+        "depfile": depfile,
+        "resume": resume,
         "content_specials": content_specials,
         "backend": backend,
+        "verify": verify,
         "workers": workers,
     }
-    return _write_shards(api.tokenize, inputs, output, options, max_rejects=max_rejects, quiet=quiet, json=json)
+    return _write_shards(
+        api.tokenize, _mixture(inputs, input), output, options, max_rejects=max_rejects, quiet=quiet, json=json
+    )
 
 
 def mask(
@@ -201,8 +251,20 @@ def mask(
     input_format: opt.InputFormat = "auto",
     tool_arguments: opt.ToolArguments = "object",
     format: opt.Format = "parquet",  # noqa: A002 - the option's name
+    columns: opt.Columns = None,
+    layout: opt.Layout = None,
+    input: opt.WeightedInputs = None,  # noqa: A002 - the option's name
+    validation: opt.Validation = None,
+    shuffle: opt.Shuffle = None,
+    shards: opt.Shards = None,
+    shard_tokens: opt.ShardTokens = None,
+    dedup: opt.Dedup = "none",
+    seed: opt.Seed = 0,
     force: opt.Force = False,
+    depfile: opt.Depfile = None,
+    resume: opt.Resume = False,
     backend: opt.Backend = "auto",
+    verify: opt.Verify = "sample",
     workers: opt.Workers = None,
     max_rejects: opt.MaxRejects = "0",
     quiet: opt.Quiet = False,
@@ -234,11 +296,33 @@ def mask(
         "input_format": input_format,
         "tool_arguments": tool_arguments,
         "format": format,
+        "columns": columns,
+        "layout": layout,
+        "validation": validation,
+        "shuffle": shuffle,
+        "shards": shards,
+        "shard_tokens": shard_tokens,
+        "dedup": dedup,
+        "seed": seed,
         "force": force,
+        "depfile": depfile,
+        "resume": resume,
         "backend": backend,
+        "verify": verify,
         "workers": workers,
     }
-    return _write_shards(api.mask, inputs, output, options, max_rejects=max_rejects, quiet=quiet, json=json)
+    return _write_shards(
+        api.mask, _mixture(inputs, input), output, options, max_rejects=max_rejects, quiet=quiet, json=json
+    )
+
+
+def _mixture(inputs: list[str] | None, weighted: list[str] | None) -> list[str] | dict[str, str] | None:
+    """Positional inputs as they are; with weighted ones, all of them with their weights."""
+    if not weighted:
+        return inputs
+    from ifttool.arranging.mixture import mixture_of
+
+    return mixture_of(inputs or (), weighted)
 
 
 def _kwargs(text: str | None) -> Mapping[str, Any]:
@@ -269,7 +353,7 @@ def _refuse_options(options: Mapping[str, object], *, what: str, hint: str) -> N
 
 def _write_shards(
     work: "Callable[..., RunSummary]",
-    inputs: list[str] | None,
+    inputs: list[str] | dict[str, str] | None,
     output: Path,
     options: Mapping[str, Any],
     *,
@@ -279,16 +363,6 @@ def _write_shards(
 ) -> int:
     with progress(quiet=quiet) as show:
         summary = work(inputs or "-", output, max_rejects=max_rejects, on_progress=show, **options)
-    if summary.rejects is not None:
-        show_rejects(summary.rejects, quiet=quiet)
     if json:
         print_json(summary.as_json())
-    if not quiet:
-        summarize(summary.tally, wrote=str(output) if summary.committed else None)
-    if summary.committed:
-        return DONE
-    say(
-        f"ifttool: {counted(summary.tally.total.rejected.total(), 'row')} rejected, more than --max-rejects allows: "
-        f"no shards were written. The rows are in {summary.rejects}"
-    )
-    return DATA
+    return report_run(summary, output, quiet=quiet)

@@ -146,6 +146,12 @@ Boundary = Annotated[
 Backend = Annotated[
     str, typer.Option("--backend", metavar="NAME", help="auto, tokenizers or fastokens; the ids are the same.")
 ]
+Verify = Annotated[
+    str,
+    typer.Option(
+        "--verify", metavar="ROWS", help="Rows done again the slow way and compared: none, sample (1 in 1024) or all."
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", metavar="N", min=1, help="Processes; the bytes are the same. [default: all cores]"),
@@ -171,6 +177,21 @@ StreamOutput = Annotated[
     str, typer.Option("--output", "-o", metavar="FILE", help="JSONL file, or - for standard output.")
 ]
 Format = Annotated[str, typer.Option("--format", metavar="NAME", help="parquet or arrow.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="NAMES",
+        help="Columns with commas between them. [default: input_ids,loss_mask,labels,attention_mask]",
+        show_default=False,
+    ),
+]
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        "--layout", metavar="TRAINER", help="The columns that one trainer wants: trl, transformers, axolotl or unsloth."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an earlier output of ifttool.")]
 MaxRejects = Annotated[
     str,
@@ -182,5 +203,46 @@ Rejects = Annotated[
     Path | None,
     typer.Option("--rejects", metavar="FILE", help="Write rejected rows here, with reason and original bytes."),
 ]
+WeightedInputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="PATH:WEIGHT",
+        help="An input with a weight: chat.jsonl:0.5 takes half of its conversations, :2 each of them twice, "
+        ":1000rows so many. May be repeated.",
+        show_default=False,
+    ),
+]
+Validation = Annotated[
+    float | None,
+    typer.Option(
+        "--validation", metavar="SHARE", help="Share of the conversations that become a validation split, such as 0.01."
+    ),
+]
+Shuffle = Annotated[
+    int | None, typer.Option("--shuffle", metavar="SEED", help="Put samples in a random order. [default: input order]")
+]
+Shards = Annotated[
+    int | None,
+    typer.Option("--shards", metavar="N", help="So many shards, equal in samples: a multiple of your ranks."),
+]
+ShardTokens = Annotated[
+    int | None, typer.Option("--shard-tokens", metavar="N", help="Shards of about so many tokens each.")
+]
+Dedup = Annotated[
+    str,
+    typer.Option("--dedup", metavar="HOW", help="Conversations that came before: none (keep them) or exact (drop)."),
+]
+Seed = Annotated[
+    int, typer.Option("--seed", metavar="N", help="Another seed holds out, and weighs in, other conversations.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on standard output.")]
+Depfile = Annotated[
+    Path | None,
+    typer.Option("--depfile", metavar="FILE", help="Write what the output depends on, as a Makefile rule."),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Finish a run that was interrupted, with the same bytes; keep parts on errors."),
+]

@@ -8,7 +8,7 @@ from typing import Any
 from ifttool.errors import InputChanged, UsageError
 from ifttool.figures.counters import LongSample, Stats
 from ifttool.io.inputs import printable
-from ifttool.io.shard_lengths import RowLengths, is_shard, read_lengths, read_provenance, read_turns
+from ifttool.io.shard_lengths import RowLengths, is_shard, read_lengths, read_provenance, read_turns, sample_sidecar
 from ifttool.ledger import Tally
 
 MANIFEST = "manifest.json"
@@ -82,6 +82,7 @@ def _shard(shard: Path, sidecar: Path | None) -> Stats:
     for batch in _batches(shard, of_folder=sidecar is not None):
         result.add(batch.tokens, batch.trained, describe=_describer(batch, str(shard), start))
         start += len(batch.tokens)
+    sidecar = sample_sidecar(sidecar)
     if sidecar is not None:
         for turns in read_turns(sidecar):
             result.turns.add(turns)

@@ -46,20 +46,19 @@ def read_messages(
         raise RowError("IFT202", f"{path} must be a list of messages", path=path)
     if not value:
         raise RowError("IFT202", "the conversation has no messages", path=path)
-    messages: list[Message] = []
+    messages: list[Message] = list(value)
     flags: list[bool | None] = []
     for index, item in enumerate(value):
         # Nearly all messages are a role and a string: nothing to check further, nothing to copy.
         if type(item) is dict and len(item) == _PLAIN_KEYS:
             role = item.get("role")
             if role and type(role) is str and type(item.get("content")) is str:
-                messages.append(item)
-                flags.append(None)
                 continue
-        message, flag = _read_message(item, f"{path}[{index}]", tool_arguments)
-        messages.append(message)
-        flags.append(flag)
-    return messages, used_flags(flags)
+        messages[index], flag = _read_message(item, f"{path}[{index}]", tool_arguments)
+        if flag is not None:
+            flags = flags or [None] * len(value)
+            flags[index] = flag
+    return messages, tuple(flags)
 
 
 def used_flags(flags: list[bool | None]) -> tuple[bool | None, ...]:
@@ -99,7 +98,7 @@ def _check_content(message: Message, path: str) -> None:
         # How the model sees an object (which separators?) is the data's decision.
         hint = "write objects as JSON text" if isinstance(content, dict) else ""
         raise RowError("IFT202", "the content must be text", path=f"{path}.content", hint=hint)
-    says_otherwise = "tool_calls" in message or any(key in message for key in _REASONING_KEYS)
+    says_otherwise = bool(message.get("tool_calls")) or any(key in message for key in _REASONING_KEYS)
     if message["role"] != "assistant" or not says_otherwise:
         raise RowError(
             "IFT202",
@@ -109,7 +108,10 @@ def _check_content(message: Message, path: str) -> None:
 
 
 def _read_calls(message: Message, path: str, tool_arguments: ToolArguments) -> None:
-    """Normalize ``tool_calls``; an empty list is dropped, the older ``function_call`` becomes one."""
+    """Normalize ``tool_calls``; the older ``function_call`` becomes one.
+
+    An empty list stays: transformers shows it to templates, and some ask only whether the key is there.
+    """
     if "function_call" in message:
         if message.get("tool_calls"):
             raise RowError("IFT204", "both function_call and tool_calls", path=path)
@@ -117,11 +119,7 @@ def _read_calls(message: Message, path: str, tool_arguments: ToolArguments) -> N
         calls = read_tool_calls([call], f"{path}.function_call", tool_arguments)
         message["tool_calls"] = calls
     elif "tool_calls" in message:
-        calls = read_tool_calls(message["tool_calls"], f"{path}.tool_calls", tool_arguments)
-        if calls:
-            message["tool_calls"] = calls
-        else:
-            del message["tool_calls"]
+        message["tool_calls"] = read_tool_calls(message["tool_calls"], f"{path}.tool_calls", tool_arguments)
 
 
 def _read_parts(message: Message, path: str) -> None:

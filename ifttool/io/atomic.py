@@ -19,7 +19,14 @@ _README = "README.md"
 _DATA = "data"
 _MANIFEST = "manifest.json"
 _REJECTS = "rejects.jsonl"
-_OURS = frozenset((_DATA, "provenance", "tokenizer", _MANIFEST, _README, _REJECTS))
+REFUSED = "refused.jsonl"
+"""Beside an output that wasn't replaced: the rejects of the run that was to replace it."""
+_OURS = frozenset((_DATA, "provenance", "tokenizer", _MANIFEST, _README, _REJECTS, REFUSED))
+
+# Inside the folder that is replaced, not beside it: that may be a mount point, or its parent not ours to write to.
+SUCCESSOR = f"{_TEMP_PREFIX}new{_TEMP_SUFFIX}"
+"""Where the output that will replace a finished one grows."""
+_PREDECESSOR = f"{_TEMP_PREFIX}old{_TEMP_SUFFIX}"
 
 
 @contextmanager
@@ -69,19 +76,20 @@ def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def prepare_output_dir(path: str | os.PathLike[str], *, force: bool) -> Path:
-    """Make sure that an empty output folder exists.
+    """Make sure that there is an empty folder to write an output into.
 
     Temporary files of a run that died, and the rejects of one that wasn't committed, are removed without ``force``.
 
     Args:
         path: The folder; it and its parents are made if they don't exist.
-        force: Remove an earlier run's output. Only a folder that is surely ours is emptied: it
+        force: Replace an earlier run's output. Only a folder that is surely ours is touched: it
             holds nothing but what ifttool writes, and a manifest that names ifttool or, after an
             interrupted run, something beside ``README.md`` and ``data/`` (these two are what any
             dataset repository looks like).
 
     Returns:
-        The folder.
+        The folder to write into: ``path``, or :data:`SUCCESSOR` in it if it holds a finished output, which stays
+        until :func:`replace_output`.
 
     Raises:
         UsageError: The path is a file, or the folder isn't empty and may not be emptied.
@@ -102,12 +110,63 @@ def prepare_output_dir(path: str | os.PathLike[str], *, force: bool) -> Path:
                 hint="choose another folder, or replace its content with --force",
             )
         _refuse_foreign(folder, rest, was_interrupted=bool(stale))
-        # The manifest goes first: without it nothing takes what is left for a complete output.
-        for entry in sorted(rest, key=lambda entry: entry.name != _MANIFEST) + stale:
+        is_finished = folder / _MANIFEST in rest
+        for entry in stale if is_finished else rest + stale:
             _remove(entry)
+        if is_finished:
+            folder /= SUCCESSOR
+            folder.mkdir()
     except OSError as error:
         raise RunError(f"can't prepare the output folder {path}: {error.strerror}") from error
     return folder
+
+
+def replace_output(folder: Path) -> None:
+    """Put what is in :data:`SUCCESSOR` into the place of the finished output around it, and remove that.
+
+    These are a few renames. The old manifest goes first and the new one comes last: what is between them is never
+    taken for a complete output. If one of them fails all are taken back.
+
+    Raises:
+        RunError: The operating system refused; the old output is as it was.
+    """
+    new, old = folder / SUCCESSOR, folder / _PREDECESSOR
+    done: list[tuple[Path, Path]] = []
+    try:
+        if old.exists():
+            shutil.rmtree(old)  # of a run that was killed right here; what it was to put there is whole by now
+        old.mkdir()
+        out = [(entry, old / entry.name) for entry in folder.iterdir() if not _is_temporary(entry)]
+        into = [(entry, folder / entry.name) for entry in new.iterdir() if not _is_temporary(entry)]
+        out.sort(key=lambda move: move[0].name != _MANIFEST)
+        into.sort(key=lambda move: move[0].name == _MANIFEST)
+        try:
+            for source, target in out + into:
+                source.rename(target)
+                done.append((source, target))
+        except BaseException:
+            for source, target in reversed(done):
+                target.rename(source)
+            raise
+        fsync_directory(folder)
+        for left in (old, new):
+            shutil.rmtree(left)
+    except OSError as error:
+        raise RunError(f"can't replace the output in {folder}: {error.strerror}") from error
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder. Nobody may be writing there.
+
+    Raises:
+        RunError: The operating system refused.
+    """
+    try:
+        for entry in folder.iterdir():
+            if _is_temporary(entry):
+                entry.unlink()
+    except OSError as error:
+        raise RunError(f"can't clean up {folder}: {error.strerror}") from error
 
 
 def _refuse_foreign(folder: Path, entries: list[Path], *, was_interrupted: bool) -> None:
@@ -142,7 +201,6 @@ def _remove(entry: Path) -> None:
 
 
 def fsync_directory(folder: str | os.PathLike[str]) -> None:
-    """Make renames in a folder survive a power cut."""
     """Make renames in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

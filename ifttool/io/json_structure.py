@@ -2,10 +2,10 @@
 
 msgspec keeps the last of two equal keys and says nothing. Other tools keep the first, or fail, so
 such a row means different things to different readers and is refused. Counting proves most rows
-clean: in valid JSON each key ends in ``":``, and a string can only hold these two bytes after a
-backslash. If the bytes hold as many ``":`` as the decoded value has keys, no key was lost. On real
-chats this takes one to three times as long as decoding them; a parser that reports pairs takes two
-to six times as long.
+clean: in valid JSON a colon follows each key, behind a quote or white space. If the bytes hold as
+many such colons as the decoded value has keys, no key was lost. Readers of files count them for many
+rows at once. On real chats all this takes 0.2 to 0.7 times as long as decoding them; a parser that
+reports pairs takes two to six times as long.
 """
 
 import json
@@ -13,23 +13,70 @@ import re
 from collections import Counter
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 MAX_DEPTH = 64
 """Containers inside each other, the row's own object included. Deeper values break pickle and ==."""
 
 # A key's quote, white space, a colon: valid, and the one way in which a key doesn't end in `":`.
 _SPACED_KEY = re.compile(rb'"[ \t\r\n]+:')
 
+# A chain of containers without keys below the messages: the row, lists, a message, an empty object.
+_SUSPICIOUS_BRACKETS = MAX_DEPTH - 2
+
+_COLON, _NEWLINE, _BRACKET, _QUOTE, _SPACE = b':\n[" '
+
 
 class DepthError(Exception):
     """A value nested deeper than ``MAX_DEPTH``."""
 
 
-def find_duplicate_key(data: bytes, value: Any) -> str | None:
+class KeyCounter:
+    """Counts at most how many keys each line of a chunk has.
+
+    Keeps its buffers: fresh ones for every chunk take four times as long as the counting.
+    """
+
+    def __init__(self) -> None:
+        self._flags = np.empty((2, 0), np.bool_)
+
+    def count(self, chunk: bytes) -> list[int | None]:
+        """Count the colons behind a quote or white space in each whole line of a chunk that starts with a line.
+
+        A line with brackets enough to be too deep gets None: it has to be looked at.
+        """
+        characters = np.frombuffer(chunk, np.uint8)
+        size = len(characters)
+        if size > self._flags.shape[1]:
+            self._flags = np.empty((2, size), np.bool_)
+        wanted, some = self._flags[0, :size], self._flags[1, :size]
+        np.equal(characters, _COLON, out=wanted)
+        for other in (_NEWLINE, _BRACKET):
+            wanted |= np.equal(characters, other, out=some)
+        places = np.flatnonzero(wanted)
+        found, before = characters[places], characters[places - 1]
+        is_end = (found == _COLON) & ((before == _QUOTE) | (before <= _SPACE))
+        lines = np.flatnonzero(found == _NEWLINE)
+        keys: list[int | None] = _sums(is_end, lines).tolist()
+        for line in np.flatnonzero(_sums(found == _BRACKET, lines) >= _SUSPICIOUS_BRACKETS).tolist():
+            keys[line] = None
+        return keys
+
+
+def _sums(flags: npt.NDArray[np.bool_], stops: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many flags are set before each stop, from the one before it."""
+    before = np.concatenate((np.zeros(1, np.int64), np.cumsum(flags)))
+    return np.diff(before[stops], prepend=0)
+
+
+def find_duplicate_key(data: bytes, value: Any, *, most_keys: int | None = None) -> str | None:
     """Look for a key that occurs twice in one object, at any depth.
 
     Args:
         data: Valid JSON text.
         value: What it decodes to.
+        most_keys: From :class:`KeyCounter`; None if it wasn't counted or gave None.
 
     Returns:
         One such key, or None.
@@ -37,9 +84,13 @@ def find_duplicate_key(data: bytes, value: Any) -> str | None:
     Raises:
         DepthError: ``value`` is nested deeper than ``MAX_DEPTH``.
     """
-    if _is_plain(data, value):
+    if most_keys is None and data.count(b"[") < _SUSPICIOUS_BRACKETS:
+        most_keys = data.count(b":")
+    if most_keys is not None and _count_outer_keys(value) == most_keys:
         return None
     keys = _count_keys(value, MAX_DEPTH)
+    if keys == most_keys:
+        return None
     # `\\":` is a key that ends with a backslash; it would be taken for text here.
     if not _SPACED_KEY.search(data) and b'\\\\":' not in data:
         key_ends = data.count(b'":')
@@ -56,28 +107,20 @@ def find_duplicate_key(data: bytes, value: Any) -> str | None:
     return duplicates[0] if duplicates else None
 
 
-def _is_plain(data: bytes, value: Any) -> bool:
-    """Account for all keys with those of the row and of the objects in its lists (messages).
+def _count_outer_keys(value: Any) -> int:
+    """Count the keys of a row and of the objects in its lists (messages); -1 for a value of another shape.
 
-    Looks at no value below these, which makes it three times as fast as the full count. It never
-    counts too many keys, so a match leaves no room for a lost key, nor for objects further down.
+    Looks at no value below these, which makes it three times as fast as the full count. If these are all keys there
+    are, then nothing but bare lists can lie deeper, and a line of few brackets isn't too deep.
     """
-    brackets = data.count(b"[")
     try:
         keys = dict.__len__(value)
         for item in value.values():
             if type(item) is list:
-                brackets -= 1
                 keys += sum(map(dict.__len__, item))
     except TypeError:  # not an object
-        return False
-    # Bare lists could still be deep, but not without the brackets for it.
-    if brackets >= MAX_DEPTH - 3:
-        return False
-    # Every key has a colon, so as many colons as keys settle it, and one byte is found faster.
-    if data.count(b":") == keys:
-        return True
-    return data.count(b'":') == keys and not _SPACED_KEY.search(data)
+        return -1
+    return keys
 
 
 def _count_keys(value: Any, levels: int) -> int:

@@ -1,5 +1,6 @@
 """Lengths and provenance of finished shards, ours or foreign, without reading a token id."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,18 @@ def is_shard(path: Path) -> bool:
     return "input_ids" in schema.names or b"ifttool" in (schema.metadata or {})
 
 
+def read_description(path: Path) -> tuple[list[str], dict[str, Any]]:
+    """The columns of a shard, and what ifttool wrote of it into its schema (empty for foreign shards).
+
+    Raises:
+        UsageError: It can't be opened.
+        InputChanged: It is damaged.
+    """
+    with _reading(path):
+        schema, _ = _open(path)
+    return list(schema.names), json.loads((schema.metadata or {}).get(b"ifttool", b"{}"))
+
+
 def read_lengths(path: Path) -> Iterator[RowLengths]:
     """Lengths of a shard's rows, batch by batch.
 
@@ -66,6 +79,11 @@ def read_lengths(path: Path) -> Iterator[RowLengths]:
             raise UsageError(f"{printable(str(path))} has no lists of input_ids: {schema.names}")
         for batch in batches([name]):
             yield _lengths(batch.column(name), name)
+
+
+def sample_sidecar(sidecar: Path | None) -> Path | None:
+    """A provenance sidecar if it says where samples come from. That of packs names rows of other shards instead."""
+    return sidecar if sidecar is not None and "source" in read_description(sidecar)[0] else None
 
 
 def read_turns(sidecar: Path) -> Iterator[LongArray]:

@@ -19,6 +19,7 @@ from ifttool.io.inputs import (
     printable,
     probe,
 )
+from ifttool.io.json_structure import KeyCounter
 from ifttool.records import Place, RawRow
 
 __all__ = [
@@ -241,9 +242,11 @@ def _lines(
     held = 0
     dropped = 0  # bytes of an over-long line that weren't kept
     last_byte = b""
+    counter = KeyCounter()
     try:
         for chunk in chunks:
             pieces = chunk.split(b"\n")
+            keys = counter.count(chunk)
             tail = pieces.pop()
             if pieces and (held or dropped):
                 if dropped:
@@ -252,13 +255,13 @@ def _lines(
                     yield _too_long(source, line, start, size - (last_byte == b"\r"))
                     start += size + 1
                     line += 1
-                    del pieces[0]
+                    del pieces[0], keys[0]
                 else:
                     pending.append(pieces[0])
-                    pieces[0] = b"".join(pending)
+                    pieces[0], keys[0] = b"".join(pending), None
                 pending, held, dropped = [], 0, 0
-            for data in pieces:
-                item = _row(data, source, line, start, max_line_bytes)
+            for data, most_keys in zip(pieces, keys, strict=True):
+                item = _row(data, source, line, start, most_keys=most_keys, max_line_bytes=max_line_bytes)
                 rows += type(item) is RawRow
                 yield item
                 start += len(data) + 1
@@ -280,11 +283,13 @@ def _lines(
     if dropped:
         yield _too_long(source, line, start, dropped - (last_byte == b"\r"))
     elif held:
-        item = _row(b"".join(pending), source, line, start, max_line_bytes)
+        item = _row(b"".join(pending), source, line, start, most_keys=None, max_line_bytes=max_line_bytes)
         yield RawRow(item.place, item.data, False) if type(item) is RawRow else item
 
 
-def _row(data: bytes, source: str, line: int, start: int, max_line_bytes: int) -> RawRow | SkippedLine:
+def _row(
+    data: bytes, source: str, line: int, start: int, *, most_keys: int | None, max_line_bytes: int
+) -> RawRow | SkippedLine:
     if data:
         if data[-1] == 13:
             data = data[:-1]
@@ -298,7 +303,7 @@ def _row(data: bytes, source: str, line: int, start: int, max_line_bytes: int) -
         return _too_long(source, line, start, size)
     if not data or data.isspace():
         return SkippedLine(place)
-    return RawRow(place, data)
+    return RawRow(place, data, True, most_keys)
 
 
 def _too_long(source: str, line: int, start: int, size: int) -> SkippedLine:

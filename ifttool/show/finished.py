@@ -10,7 +10,7 @@ from typing import Any
 from ifttool.errors import InputChanged, UsageError
 from ifttool.figures import is_shards
 from ifttool.io.inputs import printable
-from ifttool.io.shard_lengths import read_columns
+from ifttool.io.shard_lengths import read_columns, sample_sidecar
 from ifttool.records import Place
 from ifttool.samples import Origin
 from ifttool.schema import IGNORE_LABEL
@@ -65,7 +65,7 @@ def _shard_files(source: Path) -> list[_ShardFile]:
     if not source.is_dir():
         root = source.absolute().parent.parent
         sidecar = root / "provenance" / f"{source.stem}.parquet"
-        return [_ShardFile(source, _existing(sidecar), _existing(root / "tokenizer"))]
+        return [_ShardFile(source, sample_sidecar(_existing(sidecar)), _existing(root / "tokenizer"))]
     if not is_shards(str(source)):
         raise UsageError(f"{printable(str(source))} isn't an output folder: it has no manifest.json")
     try:
@@ -74,7 +74,7 @@ def _shard_files(source: Path) -> list[_ShardFile]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{printable(str(source))}/manifest.json can't be used ({error!r})") from None
     folder = _existing(source / "tokenizer")
-    return [_ShardFile(path, None if side is None else source / side, folder) for path, side in pairs]
+    return [_ShardFile(path, sample_sidecar(None if side is None else source / side), folder) for path, side in pairs]
 
 
 def _existing(path: Path) -> Path | None:
@@ -113,7 +113,10 @@ def _provenance(sidecar: Path) -> Iterator[Origin | None]:
 def _mask(batch: Any, index: int) -> list[bool] | None:
     names = batch.schema.names
     if "loss_mask" in names:
-        return [value != 0 for value in batch.column("loss_mask")[index].as_py()]
+        mask = [value != 0 for value in batch.column("loss_mask")[index].as_py()]
+        # Packed for Megatron-Bridge, a mask lies one to the left inside each sequence; its last there is always 0.
+        is_shifted = (batch.schema.field("loss_mask").metadata or {}).get(b"shift") == b"-1"
+        return [False, *mask[:-1]] if is_shifted else mask
     if "labels" in names:
         return [value != IGNORE_LABEL for value in batch.column("labels")[index].as_py()]
     return None

@@ -108,7 +108,7 @@ class RowExplainer:
             yield from _wanted_refusal(row.place, row_id, error, choice)
 
     def _samples(self, row: RawRow, conversation: Conversation, choice: Choice) -> Iterator[Explanation]:
-        prepared = list(self._preparer.prepare(row))
+        prepared = [sample.detail() for sample in self._preparer.prepare(row)]
         wanted = [sample for sample in prepared if choice.wants_origin(sample.origin, conversation.id)]
         if not wanted:
             return

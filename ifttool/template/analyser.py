@@ -1,5 +1,6 @@
 """Conversations → analyses: by a compiled plan where one fits, else by tracing."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from ifttool.errors import RowError
 from ifttool.records import Conversation, Message
 from ifttool.template.chat_template import ChatTemplate, TracedRender
-from ifttool.template.layout import Analysis, lay_out
+from ifttool.template.layout import Analysis, joined_intervals, lay_out
 from ifttool.template.perturb import perturbed
 from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.symbols import Guard, Structure, tag
@@ -26,6 +27,10 @@ PLAN_UP_TO = 16  # messages
 # reached, the shapes seen least recently are forgotten.
 MAX_SHAPES = 20_000
 MAX_PIECES = 60_000
+
+# What has no value that could be part of a shape: its type is enough.
+_TEXTUAL = frozenset({str, dict, list})
+
 
 @dataclass(slots=True)
 class _Shape:
@@ -56,6 +61,7 @@ class Analyser:
         self._shapes: dict[Any, _Shape] = {}
         self._kinds: dict[Any, int] = {}
         self._pieces = 0
+        self._renders: Counter[str] = Counter()
         self._pieced = Pieced(template, self._trace_located)
 
     def analyse(self, conversation: Conversation, turns: Sequence[int]) -> Analysis:
@@ -70,6 +76,7 @@ class Analyser:
         replayed = self._replayed(shape, conversation)
         if replayed is not None:
             return replayed
+        self._renders[f"trace: {self._pieced.why}" if self._pieced.why else "trace"] += 1
         shape.sightings += 1
         compiles = shape.sightings >= COMPILE_AT_SIGHT and len(shape.plans) + shape.refused < PLANS_PER_SHAPE
         traced = self._trace(conversation, turns, general=compiles)
@@ -92,13 +99,20 @@ class Analyser:
             return None
         found = self._pieced.assemble(conversation, kinds, turns)
         if found is not None:
+            self._renders["segments"] += 1
             shape.sightings += 1
         return found
+
+    def take_renders(self) -> Counter[str]:
+        """How conversations were rendered since this was last asked: ``plan``, ``segments``, ``trace: why``."""
+        taken, self._renders = self._renders, Counter()
+        return taken
 
     def _replayed(self, shape: _Shape, conversation: Conversation) -> Analysis | None:
         for plan in shape.plans:
             texts = plan.replay(conversation.messages, conversation.tools, self._template.kwargs)
             if texts is not None:
+                self._renders["plan"] += 1
                 return Analysis(plan.layout, texts)
         return None
 
@@ -107,8 +121,15 @@ class Analyser:
         kinds = self._kinds
         found = []
         for message in conversation.messages:
-            kind = (message["role"], tuple(message), tuple(map(tag, message.values())))
-            found.append(kinds.setdefault(kind, len(kinds)))
+            values = message.values()
+            types = [value.__class__ for value in values]
+            if not _TEXTUAL.issuperset(types):
+                types = list(map(tag, values))
+            kind = (message["role"], *message, *types)
+            number = kinds.get(kind)
+            if number is None:
+                number = kinds[kind] = len(kinds)
+            found.append(number)
         return found
 
     def _shape(self, kinds: Sequence[int], conversation: Conversation, turns: Sequence[int]) -> _Shape:
@@ -206,7 +227,7 @@ def located(analysis: Analysis) -> tuple[Any, ...]:
     turns = [
         (
             turn.message,
-            [(at[low], at[high]) for low, high in turn.runs if at[low] < at[high]],
+            joined_intervals((at[low], at[high]) for low, high in turn.runs if at[low] < at[high]),
             turn.verdict,
             (at[turn.end_of_turn[0]], at[turn.end_of_turn[1]]) if turn.ends else None,
         )
@@ -214,4 +235,3 @@ def located(analysis: Analysis) -> tuple[Any, ...]:
     ]
     blocks = [(message, at[low], at[high]) for message, (low, high) in analysis.layout.generated]
     return (analysis.text, turns, blocks)
-

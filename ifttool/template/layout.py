@@ -4,7 +4,7 @@ A layout holds for every conversation that takes the same way through the templa
 differ. All boundaries of interest lie between pieces.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -59,6 +59,7 @@ class Layout:
         roles: Role of each message.
         turns: The located turns, in order.
         lost: Whether the render couldn't be traced, so that pieces say nothing.
+        empty: Pieces of the data that are empty in every row of this layout.
     """
 
     nodes: tuple[Node, ...]
@@ -66,6 +67,7 @@ class Layout:
     roles: tuple[str, ...]
     turns: tuple[TurnLayout, ...]
     lost: bool = False
+    empty: frozenset[int] = frozenset()
 
     @cached_property
     def labels(self) -> tuple[Label, ...]:
@@ -130,6 +132,17 @@ class Analysis:
         return list(accumulate(map(len, self.texts), initial=0))
 
 
+def joined_intervals(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sorted intervals with neighbours made one: an empty string of another message may stand between two."""
+    out: list[tuple[int, int]] = []
+    for low, high in intervals:
+        if out and out[-1][1] == low:
+            out[-1] = (out[-1][0], high)
+        else:
+            out.append((low, high))
+    return out
+
+
 def lay_out(
     pieces: Sequence[Piece], spans: Sequence[TurnSpan], roles: Sequence[str], *, lost: bool
 ) -> tuple[Analysis, tuple[Guard, ...]]:
@@ -143,13 +156,12 @@ def lay_out(
     parts: list[Piece] = []
     starts: dict[int, int] = {}
     empty: list[Guard] = []
+    nothing: set[int] = set()
     position = 0
     for piece in pieces:
         if position in cuts and not piece.text and not is_fixed(piece.node):
-            # Left out, so that what stands around it are neighbours; a piece of the template's own text among them
-            # then tells where the boundary is.
             empty.append(Guard("truth", (piece.node,), (), False))
-            continue
+            nothing.add(len(parts))
         inside = sorted(cut - position for cut in cuts if position < cut < position + len(piece.text))
         for low, high in zip([0, *inside], [*inside, len(piece.text)], strict=True):
             starts[position + low] = len(parts)
@@ -173,6 +185,7 @@ def lay_out(
         roles=tuple(roles),
         turns=turns,
         lost=lost,
+        empty=frozenset(nothing),
     )
     return Analysis(layout, [part.text for part in parts]), tuple(empty)
 

@@ -22,7 +22,6 @@ from ifttool.template.symbols import (
     Node,
     Path,
     Piece,
-    Structure,
     owner,
     select_bounds,
     share,
@@ -34,10 +33,13 @@ _CHARACTERWISE = frozenset({"upper", "escape"})
 
 
 class Trace:
-    """What one render did: the guards it passed. One is made for every traced render."""
+    """What one render did: the guards it passed. One is made for every traced render.
+
+    Beside :class:`Guard` and :class:`Structure`, a recorder of segments puts guards of its own among them.
+    """
 
     def __init__(self) -> None:
-        self.guards: dict[Guard | Structure, None] = {}
+        self.guards: dict[Any, None] = {}
 
     def constant(self, text: str) -> "TracedStr":
         """Template text as a traced string."""

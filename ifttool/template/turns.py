@@ -65,7 +65,7 @@ class TurnSpan:
     Attributes:
         message: Index of the turn's message.
         intervals: Half-open character intervals of the completion; more than one only where the template prints
-            another message's text inside it. Empty if the turn isn't in the render.
+            another message's text inside it. None if the turn isn't in the render.
         verdict: Train/inference parity of the turn.
         end_of_turn: Character interval of the end-of-turn text inside the completion; empty if there is none.
     """
@@ -132,6 +132,16 @@ def prompt_tail(render: TracedRender) -> str:
     length = 0
     for node, text, _ in reversed(render.pieces):
         if owner(node) is not None and not _is_header(node):
+            break
+        length += len(text)
+    return render.text[len(render.text) - length :]
+
+
+def prompt_gap(render: TracedRender) -> str:
+    """What a generation prompt writes after the last text of the data, be it a name or a role in a header."""
+    length = 0
+    for node, text, _ in reversed(render.pieces):
+        if owner(node) is not None:
             break
         length += len(text)
     return render.text[len(render.text) - length :]
@@ -224,7 +234,7 @@ def judge(
     if prompt is not None and ask.starts(full, prompt):
         start = len(prompt.text)
     elif prompt is not None:
-        start = place.gap_start + common_text(full.text[place.gap_start : place.start], header)
+        start = place.gap_start + common_text(full.text[place.gap_start : place.start], prompt_gap(prompt))
         ask.general = ask.general and _is_constant(full.pieces, place.gap_start, place.start)
     else:
         start = place.start
@@ -340,7 +350,7 @@ def _judge_by_text(
     if gone or not full.text.startswith(own.text[:end]):
         return TurnSpan(message, (), Verdict.HISTORY, (0, 0))
     interval = (len(prompt.text), end)
-    return TurnSpan(message, (interval,) if interval[0] < end else (), Verdict.EXACT, interval)
+    return TurnSpan(message, (interval,), Verdict.EXACT, interval)
 
 
 def _without_foreign(pieces: Sequence[Piece], message: int, start: int, end: int) -> tuple[tuple[int, int], ...]:
@@ -356,4 +366,5 @@ def _without_foreign(pieces: Sequence[Piece], message: int, start: int, end: int
             intervals[-1] = (intervals[-1][0], high)
         else:
             intervals.append((low, high))
-    return tuple(intervals)
+    # A turn without a word in it is in the render all the same: an EOS may be put behind it.
+    return tuple(intervals) if start < end else ((start, start),)

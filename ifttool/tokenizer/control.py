@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import tokenizers
+from tokenizers import AddedToken
 
 from ifttool.errors import RowError
 from ifttool.template.layout import Layout
@@ -176,14 +177,23 @@ class ControlTokens:
         if block not in self._twins:
             spellings = self._spellings(block)
             renamed = {token: spellings[token_id] for token_id, token in self._texts.items()}
-            twin = tokenizers.Tokenizer.from_str(json.dumps(_respelled(self._spec, renamed)))
-            twin.no_truncation()
-            twin.no_padding()
-            for token_id, token in self._texts.items():
-                if twin.token_to_id(renamed[token]) != token_id:
-                    raise RowError("IFT403", f"control token {token} can't be told from text in this tokenizer")
+            twin = _sharing_twin(self._tokenizer.backend, renamed)
+            if self._differing(twin, renamed):
+                twin = tokenizers.Tokenizer.from_str(json.dumps(_respelled(self._spec, renamed)))
+                twin.no_truncation()
+                twin.no_padding()
+            for token in self._differing(twin, renamed) & renamed.keys():
+                raise RowError("IFT403", f"control token {token} can't be told from text in this tokenizer")
             self._twins[block] = twin
         return self._twins[block]
+
+    def _differing(self, twin: tokenizers.Tokenizer, renamed: dict[str, str]) -> set[str]:
+        """Added tokens that have another id in a twin."""
+        return {
+            token.content
+            for token_id, token in self._tokenizer.backend.get_added_tokens_decoder().items()
+            if twin.token_to_id(renamed.get(token.content, token.content)) != token_id
+        }
 
     @cached_property
     def _spec(self) -> dict[str, Any]:
@@ -199,9 +209,11 @@ def has_constant_texts(layout: Layout) -> bool:
 def own_texts(layout: Layout) -> list[str | None]:
     """The text of each piece that the template answers for and that is the same in every row."""
     texts: list[str | None] = []
-    for node, label in zip(layout.nodes, layout.labels, strict=True):
+    for index, (node, label) in enumerate(zip(layout.nodes, layout.labels, strict=True)):
         if isinstance(node, str):
             texts.append(node)
+        elif index in layout.empty:
+            texts.append("")
         elif isinstance(node, Leaf) and _is_role(node) and layout.roles[label.message] in _ROLES:
             texts.append(layout.roles[label.message])
         else:
@@ -216,6 +228,31 @@ def _is_role(node: Node) -> bool:
 
 def _uses(text: str, block: int) -> bool:
     return any(block <= ord(char) < block + _BLOCK_SIZE for char in set(text) if ord(char) >= _PRIVATE_BLOCKS[0])
+
+
+def _sharing_twin(backend: tokenizers.Tokenizer, renamed: dict[str, str]) -> tokenizers.Tokenizer:
+    """A twin around the same model: made in no time and in no memory, where 1.6 s and 100 MB buy a whole one.
+
+    Its added tokens have other ids if the model's vocabulary holds them or their ids have gaps.
+    """
+    twin = tokenizers.Tokenizer(backend.model)
+    for part in ("normalizer", "pre_tokenizer", "decoder"):
+        if getattr(backend, part) is not None:
+            setattr(twin, part, getattr(backend, part))
+    twin.add_tokens(
+        [
+            AddedToken(
+                renamed.get(token.content, token.content),
+                single_word=token.single_word,
+                lstrip=token.lstrip,
+                rstrip=token.rstrip,
+                normalized=token.normalized,
+                special=token.special,
+            )
+            for _, token in sorted(backend.get_added_tokens_decoder().items())
+        ]
+    )
+    return twin
 
 
 def _respelled(spec: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any]:

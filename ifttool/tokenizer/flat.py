@@ -1,14 +1,21 @@
 """Whole texts → ids only, in flat arrays: the interface that fast encoders share."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 
 from ifttool.errors import RowError, TokenizerError
+from ifttool.memory import release_freed_memory
 from ifttool.recipe import Backend
 from ifttool.samples import IntArray, LongArray
-from ifttool.tokenizer.load import Tokenizer
+from ifttool.tokenizer.load import Tokenizer, locate_tokenizer
+
+# Up to here the reference is done before the fast encoder of a large tokenizer (Qwen3: 150,000 tokens) has loaded,
+# which takes as long as encoding two million characters the slow way.
+_SMALL_CHARS = 1 << 18
 
 # Texts on which a fast encoder must agree with the reference before it is used: scripts, white space, digits,
 # contractions, combining marks, emoji, controls, code. Every added token is put between them as well.
@@ -27,7 +34,9 @@ _PROBES = (
 class FlatEncoder(Protocol):
     """Encodes whole texts, nothing added."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """``tokenizers`` or ``fastokens``."""
 
     def encode(self, texts: Sequence[str]) -> tuple[IntArray, LongArray]:
         """Ids of all texts one behind the other, int32, and where each text's begin and the total, int64.
@@ -56,10 +65,8 @@ class _TokenizersEncoder:
 class _FastokensEncoder:
     name = "fastokens"
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        import fastokens  # noqa: PLC0415 - it has no wheels for some platforms
-
-        self._backend = fastokens.Tokenizer.from_json_str(tokenizer.backend.to_str())
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
 
     def encode(self, texts: Sequence[str]) -> tuple[IntArray, LongArray]:
         try:
@@ -69,32 +76,110 @@ class _FastokensEncoder:
         return np.frombuffer(ids, np.int32), np.frombuffer(rows, np.uint64).astype(np.int64)
 
 
-def flat_encoder(tokenizer: Tokenizer, backend: Backend) -> FlatEncoder:
+class _AutoEncoder:
+    """The fast encoder where it is exact, loaded when there is enough text for that to pay; else the reference."""
+
+    def __init__(self, tokenizer: Tokenizer, early: "EarlyLoad | None") -> None:
+        self._tokenizer, self._early = tokenizer, early
+        self._reference = _TokenizersEncoder(tokenizer)
+        self._chosen: FlatEncoder | None = None
+        self._chars = 0
+
+    @property
+    def name(self) -> str:
+        return self._choose().name
+
+    def encode(self, texts: Sequence[str]) -> tuple[IntArray, LongArray]:
+        if self._chosen is None:
+            self._chars += sum(map(len, texts))
+            if self._chars <= _SMALL_CHARS:
+                return self._reference.encode(texts)
+        return self._choose().encode(texts)
+
+    def _choose(self) -> FlatEncoder:
+        if self._chosen is None:
+            found = _exact_fast_encoder(self._tokenizer, self._early)
+            self._chosen = self._reference if isinstance(found, str) else found
+            self._early = None
+        return self._chosen
+
+
+EarlyLoad = Future[Any]
+"""A fast encoder that is being loaded."""
+
+
+def load_early(source: str) -> EarlyLoad:
+    """Begin to load the fast encoder of a tokenizer in a thread: it takes longer than all else at the start.
+
+    Errors come out where the encoder is used; there the file may still be loaded in another way.
+
+    Args:
+        source: As for :func:`ifttool.tokenizer.load.load_tokenizer`.
+    """
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(_load_file, source)
+    finally:
+        pool.shutdown(wait=False)
+
+
+def flat_encoder(tokenizer: Tokenizer, backend: Backend, early: EarlyLoad | None = None) -> FlatEncoder:
     """The encoder to use.
 
-    ``auto`` takes the fast one if it loads this tokenizer and agrees with the reference on the probe texts.
+    ``auto`` takes the fast one if it loads this tokenizer and agrees with the reference on the probe texts. It finds
+    that out when the first full batch comes: little text is sooner encoded than the fast one has loaded.
+
+    Args:
+        tokenizer: The tokenizer.
+        backend: Which encoder.
+        early: What :func:`load_early` gave for the same tokenizer.
 
     Raises:
         TokenizerError: ``fastokens`` is asked for and can't encode exactly as the reference does.
     """
-    reference = _TokenizersEncoder(tokenizer)
     if backend == "tokenizers":
-        return reference
+        return _TokenizersEncoder(tokenizer)
+    if backend == "auto":
+        return _AutoEncoder(tokenizer, early)
+    found = _exact_fast_encoder(tokenizer, early)
+    if isinstance(found, str):
+        raise TokenizerError(
+            f"fastokens can't be used with tokenizer {tokenizer.name}: {found}",
+            hint="--backend auto falls back to tokenizers",
+        )
+    return found
+
+
+def _exact_fast_encoder(tokenizer: Tokenizer, early: EarlyLoad | None) -> FlatEncoder | str:
+    """The fast encoder, or why it can't be used."""
     try:
-        fast = _FastokensEncoder(tokenizer)
-        problem = _disagreement(fast, reference, tokenizer)
+        if early is not None and early.exception() is None:
+            fast = _FastokensEncoder(early.result())
+            # It may lack tokens that were added to the loaded one, or not know an old form of the file.
+            if _disagreement(fast, _TokenizersEncoder(tokenizer), tokenizer) is None:
+                return fast
+        fast = _FastokensEncoder(_load_fast(tokenizer.backend.to_str()))
+        problem = _disagreement(fast, _TokenizersEncoder(tokenizer), tokenizer)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         problem = f"{type(error).__name__}: {error}"
-    if problem is None:
-        return fast
-    if backend == "fastokens":
-        raise TokenizerError(
-            f"fastokens can't be used with tokenizer {tokenizer.name}: {problem}",
-            hint="--backend auto falls back to tokenizers",
-        )
-    return reference
+    return fast if problem is None else problem
+
+
+def _load_file(source: str) -> Any:
+    """The fast encoder of a file, changed as ``load_tokenizer`` changes what it loads."""
+    spec = msgspec.json.decode(locate_tokenizer(source).read_bytes(), type=dict[str, msgspec.Raw])
+    absent = dict.fromkeys(("truncation", "padding", "post_processor"), msgspec.Raw(b"null"))
+    return _load_fast(msgspec.json.encode({**spec, **absent}).decode())
+
+
+def _load_fast(text: str) -> Any:
+    import fastokens  # noqa: PLC0415 - it has no wheels for some platforms
+
+    loaded = fastokens.Tokenizer.from_json_str(text)
+    release_freed_memory()
+    return loaded
 
 
 def _disagreement(fast: FlatEncoder, reference: FlatEncoder, tokenizer: Tokenizer) -> str | None:

@@ -4,7 +4,6 @@ Only ``tokenizer.json`` and plain configuration are read; nothing of a model fol
 """
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,10 +13,12 @@ from typing import Any
 # The Rust side may not spawn threads in a process that forks later (deadlock); workers are the parallelism here.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import msgspec
 import tokenizers
 from tokenizers import AddedToken
 
 from ifttool.errors import TokenizerError
+from ifttool.memory import release_freed_memory
 from ifttool.tokenizer.special_tokens import special_tokens
 
 DEFAULT_TOKENIZER = "default"
@@ -69,10 +70,9 @@ def load_tokenizer(source: str) -> Tokenizer:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise TokenizerError(f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB")
         raw = path.read_bytes()
-        spec = json.loads(raw)
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         raise TokenizerError(f"tokenizer {path} can't be read: {error}") from error
-    _refuse(spec, path)
+    _refuse(raw, path)
     backend = _build(raw.decode("utf-8"), path)
     backend.no_truncation()
     backend.no_padding()
@@ -82,6 +82,7 @@ def load_tokenizer(source: str) -> Tokenizer:
     named = special_tokens(path.parent)
     _add_missing(backend, named)
     added = {token.content: token.special for token in backend.get_added_tokens_decoder().values()}
+    release_freed_memory()
     return Tokenizer(source, backend, named, added, hashlib.sha256(raw).hexdigest(), path.parent)
 
 
@@ -115,21 +116,38 @@ def locate_tokenizer(source: str) -> Path:
     return path
 
 
-def _refuse(spec: Any, path: Path) -> None:
+class _Model(msgspec.Struct):
+    """What is checked of a model. Its merges are most of the file, and left out here they are skipped quickly."""
+
+    dropout: Any = None
+    vocab: Any = None
+
+
+class _Spec(msgspec.Struct):
+    """What is checked of a ``tokenizer.json``."""
+
+    model: _Model
+    added_tokens: Any = None
+
+
+def _refuse(raw: bytes, path: Path) -> None:
     """Refuse what makes ids random or absurd; truncation and padding are merely switched off."""
-    if not isinstance(spec, dict) or not isinstance(spec.get("model"), dict):
-        raise TokenizerError(f"{path} isn't a tokenizer.json: it has no model")
-    if spec["model"].get("dropout"):
+    try:
+        spec = msgspec.json.decode(raw, type=_Spec)
+    except msgspec.ValidationError as error:
+        raise TokenizerError(f"{path} isn't a tokenizer.json: it has no model") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TokenizerError(f"tokenizer {path} can't be read: {error}") from error
+    if spec.model.dropout:
         raise TokenizerError(
-            f"{path} sets BPE dropout {spec['model']['dropout']}: the same text would give other ids every time",
+            f"{path} sets BPE dropout {spec.model.dropout}: the same text would give other ids every time",
             hint='set "dropout": null in its model',
         )
-    vocab = spec["model"].get("vocab")
-    ids = list(vocab.values()) if isinstance(vocab, dict) else []
-    ids += [token.get("id") for token in spec.get("added_tokens") or [] if isinstance(token, dict)]
-    for token_id in ids:
-        if not isinstance(token_id, int) or not 0 <= token_id <= _MAX_ID:
-            raise TokenizerError(f"{path} holds token id {token_id!r}; ids must lie in 0..{_MAX_ID}")
+    ids = list(spec.model.vocab.values()) if isinstance(spec.model.vocab, dict) else []
+    ids += [token.get("id") for token in spec.added_tokens or [] if isinstance(token, dict)]
+    if not set(map(type, ids)) <= {int} or (ids and not 0 <= min(ids) <= max(ids) <= _MAX_ID):
+        wrong = next(item for item in ids if type(item) is not int or not 0 <= item <= _MAX_ID)
+        raise TokenizerError(f"{path} holds token id {wrong!r}; ids must lie in 0..{_MAX_ID}")
 
 
 def _build(text: str, path: Path) -> tokenizers.Tokenizer:

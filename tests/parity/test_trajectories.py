@@ -10,7 +10,7 @@ from ifttool.records import Conversation
 from ifttool.template.analyser import Analyser, located
 from ifttool.template.symbols import tag
 from ifttool.template.trajectory.assembly import Assembler
-from ifttool.template.trajectory.pieced import located_in
+from ifttool.template.trajectory.pieced import located_in, located_turns
 from ifttool.template.trajectory.program import UnfollowedError
 from parity.corpus import all_names, compiled, fast_names
 
@@ -18,7 +18,16 @@ TOOLS = [
     {"type": "function", "function": {"name": name, "description": "", "parameters": {"type": "object"}}}
     for name in ("find", "book", "cancel")
 ]
-SAID = ("Yes.", "", "About 330 metres.", " \n padded\n", "塔有多高？", "<think>\nhm\n</think>\n\nso", "a</think>b", "x" * 40)
+SAID = (
+    "Yes.",
+    "",
+    "About 330 metres.",
+    " \n padded\n",
+    "塔有多高？",
+    "<think>\nhm\n</think>\n\nso",
+    "a</think>b",
+    "x" * 40,
+)
 
 
 def trajectory(chance: random.Random, *, tools: bool, plain: bool) -> Conversation:
@@ -30,12 +39,17 @@ def trajectory(chance: random.Random, *, tools: bool, plain: bool) -> Conversati
         messages.append({"role": "user", "content": chance.choice(SAID) or "?"})
         while tools and chance.random() < 0.5:
             calls = [
-                {"id": f"call_{number}", "type": "function", "function": {"name": "find", "arguments": {"x": str(number)}}}
+                {
+                    "id": f"call_{number}",
+                    "type": "function",
+                    "function": {"name": "find", "arguments": {"x": str(number)}},
+                }
                 for number in range(chance.randint(1, 2))
             ]
             messages.append({"role": "assistant", "content": chance.choice(("", "Let me see.")), "tool_calls": calls})
             messages += [
-                {"role": "tool", "tool_call_id": call["id"], "name": "find", "content": chance.choice(SAID)} for call in calls
+                {"role": "tool", "tool_call_id": call["id"], "name": "find", "content": chance.choice(SAID)}
+                for call in calls
             ]
         message = {"role": "assistant", "content": chance.choice(SAID)}
         if not plain and chance.random() < 0.3:
@@ -70,7 +84,7 @@ def differing(name: str, *, count: int) -> tuple[list[int], int]:
             continue
         assembled += 1
         try:
-            expected = located(reference.analyse(conversation, turns))[:2]
+            expected = located_turns(located(reference.analyse(conversation, turns)), turns)
         except RowError:
             wrong.append(number)
             continue

@@ -45,11 +45,11 @@ class Affine(NamedTuple):
             name == variable or (isinstance(name, Quotient) and name.form.mentions(variable)) for name, _ in self.terms
         )
 
-    def keys(self) -> Iterable[str]:
+    def names(self) -> Iterable[str]:
         """Namespace keys in it."""
         for name, _ in self.terms:
             if isinstance(name, Quotient):
-                yield from name.form.keys()
+                yield from name.form.names()
             elif name not in (ITEM, COUNT):
                 yield name
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from ifttool.records import Conversation
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis
+from ifttool.template.trajectory.beginnings import Beginnings
 from ifttool.template.trajectory.program import Program, Row, UnfollowedError, Unknown
 from ifttool.template.trajectory.segment import Segment
-from ifttool.template.trajectory.walk import Beginnings, Stage, numbered, walk
+from ifttool.template.trajectory.walk import Stage, numbered, walk
 from ifttool.template.trajectory.window import Placed, Windows
 
 # Renders recorded for one row before it goes the slower way.
@@ -92,9 +93,7 @@ class Assembler:
         return [
             Analysis(
                 placed.window.layout,
-                placed.window.texts(
-                    messages, tools, kwargs, kinds, {}, placed.message, len(messages), False
-                ),
+                placed.window.texts(messages, tools, kwargs, kinds, {}, placed.message, len(messages), False),
             )
             for placed in assembled.turns
         ]
@@ -102,8 +101,4 @@ class Assembler:
 
 def _speaking(stages: Sequence[Stage]) -> list[Stage]:
     """The stages that a window counts: segments outside of loops, and the loop that prints the messages."""
-    return [
-        stage
-        for stage in stages
-        if stage.loop is None or any(not segment.is_silent for segment in stage.segments)
-    ]
+    return [stage for stage in stages if stage.loop is None or any(not segment.is_silent for segment in stage.segments)]

@@ -4,8 +4,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from ifttool.template.trajectory.affine import Affine, IntGuard, Quotient, constant, variable
 from ifttool.template.tracing import Trace
+from ifttool.template.trajectory.affine import Affine, IntGuard, Quotient, constant, variable
 
 
 class TracedInt:
@@ -33,7 +33,7 @@ class TracedInt:
         form = self.form.plus(other, -1)
         guard = IntGuard(form, test, answer)
         if form.terms and not guard.is_certain:
-            self._trace.guards[guard] = None  # type: ignore[index]
+            self._trace.guards[guard] = None
         return answer
 
     def _compare(self, test: str, other: object) -> Any:
@@ -121,10 +121,11 @@ def _exact(function: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
-for _name, _function in {
+_EXACT: dict[str, Callable[..., Any]] = {
     "abs": abs, "round": round, "float": float, "str": str, "repr": repr, "format": format, "pos": operator.pos,
     "truediv": operator.truediv, "pow": pow,
-}.items():  # fmt: skip
+}  # fmt: skip
+for _name, _function in _EXACT.items():
     setattr(TracedInt, f"__{_name}__", _exact(_function))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from ifttool.errors import RowError
 from ifttool.records import Conversation
 from ifttool.template.chat_template import ChatTemplate
+from ifttool.template.layout import joined_intervals
 from ifttool.template.perturb import all_changed
 from ifttool.template.trajectory.assembly import Assembled, Assembler
 from ifttool.template.trajectory.program import UnfollowedError
@@ -24,6 +25,10 @@ class Pieced:
     Args:
         template: The chat template.
         reference: Renders a conversation and locates turns the slower way.
+
+    Attributes:
+        is_open: Whether it is worth trying.
+        why: Why the last conversation couldn't be put together; empty if it could.
     """
 
     def __init__(self, template: ChatTemplate, reference: Located) -> None:
@@ -31,39 +36,45 @@ class Pieced:
         self._assembler: Assembler | None = None
         self._attempts = self._failures = 0
         self.is_open = True
+        self.why = ""
 
     def assemble(self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int]) -> Assembled | None:
         """A conversation put together from segments; None if it can't be, or the template refuses it."""
         if self._assembler is None:
             self._assembler = Assembler(self._template)
             if not self._assembler.can_follow:
-                self.is_open = False
+                self._close("the template has no loop over messages that can be followed")
                 return None
         before = self._assembler.generation
         self._attempts += 1
         try:
             found = self._assembler.assemble(conversation, kinds, turns)
-        except UnfollowedError:
+        except UnfollowedError as error:
             self._failures += 1
+            self.why = str(error)
             if self._failures >= _ATTEMPTS and self._failures > _FAILURES * self._attempts:
                 self.is_open = False
             return None
+        self.why = ""
         if self._assembler.generation != before and not self._holds(conversation, kinds, turns, found):
-            # A leak: something was read that left no guard. Nothing that was learnt can be trusted.
-            self.is_open = False
+            self._close("what was learnt isn't what the template gives")
             return None
         return found
 
-    def _holds(
-        self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int], found: Assembled
-    ) -> bool:
+    def _close(self, why: str) -> None:
+        """Give up on this template: where something was read that left no guard, nothing learnt can be trusted."""
+        self.is_open, self.why = False, why
+
+    def _holds(self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int], found: Assembled) -> bool:
         """Whether the row, and a copy of it in which every text is another, are what the reference makes of them."""
         assert self._assembler is not None
-        if located_in(self._assembler, conversation, kinds, found) != self._reference(conversation, turns)[:2]:
+        if located_in(self._assembler, conversation, kinds, found) != located_turns(
+            self._reference(conversation, turns), turns
+        ):
             return False
         other = all_changed(conversation)
         try:
-            expected = self._reference(other, turns)[:2]
+            expected = located_turns(self._reference(other, turns), turns)
             changed = self._assembler.assemble(other, kinds, turns)
         except (RowError, UnfollowedError):
             return True
@@ -73,16 +84,19 @@ class Pieced:
 def located_in(
     assembler: Assembler, conversation: Conversation, kinds: Sequence[int], found: Assembled
 ) -> tuple[Any, ...]:
-    """The text of an assembled conversation, and for each turn its intervals, verdict and ending."""
+    """The text of an assembled conversation, its turns (intervals, verdict, ending) and their generation blocks."""
     starts = [0]
     for text in found.texts:
         starts.append(starts[-1] + len(text))
-    turns = []
+    turns, blocks = [], []
     for placed, near in zip(found.turns, assembler.located(conversation, kinds, found), strict=True):
         lead = 0 if placed.window.opens else len(near.texts[0])
         at = [starts[placed.first] - lead + position for position in near.positions()]
         turn = placed.window.turn
-        runs = [(at[low], at[high]) for low, high in turn.runs if at[low] < at[high]]
+        for message, (low, high) in near.layout.generated:
+            if message == turn.message:
+                blocks.append((placed.message, at[low], at[high]))
+        runs = joined_intervals((at[low], at[high]) for low, high in turn.runs if at[low] < at[high])
         turns.append(
             (
                 placed.message,
@@ -91,4 +105,10 @@ def located_in(
                 (at[turn.end_of_turn[0]], at[turn.end_of_turn[1]]) if turn.ends else None,
             )
         )
-    return (found.text, turns)
+    return (found.text, turns, blocks)
+
+
+def located_turns(reference: tuple[Any, ...], turns: Sequence[int]) -> tuple[Any, ...]:
+    """What the reference says, less generation blocks of other messages than the given ones."""
+    text, found, blocks = reference
+    return (text, found, [block for block in blocks if block[0] in turns])

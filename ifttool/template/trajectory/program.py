@@ -9,12 +9,12 @@ from ifttool.records import Message
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.environment import TemplateRaisedError
 from ifttool.template.symbols import Node
-from ifttool.template.trajectory.affine import Affine
+from ifttool.template.traced_markup import UntraceableError
+from ifttool.template.trajectory.affine import COUNT, Affine, constant, variable
 from ifttool.template.trajectory.nodes import message_indices
 from ifttool.template.trajectory.recorder import Context, LoopExit, Recorded
 from ifttool.template.trajectory.recording import FollowedTemplate, RecordingEnvironment
 from ifttool.template.trajectory.segment import Segment
-from ifttool.template.traced_markup import UntraceableError
 
 # Far more than any template at hand has; a template that goes on learning isn't made of segments that come back.
 MAX_SEGMENTS = 3_000
@@ -24,7 +24,7 @@ class UnfollowedError(Exception):
     """The render can't be put together from segments; the row goes the slower way."""
 
 
-class Unknown(Exception):  # noqa: N818 - not an error: the segment that comes next is still to be learnt
+class Unknown(Exception):
     """No segment fits: the render of the first ``count`` messages must be recorded."""
 
     def __init__(self, count: int, asks: bool) -> None:
@@ -50,16 +50,28 @@ class Row:
 
 
 class Loop(NamedTuple):
-    """A loop that a segment ends at: contexts by number, and the part of the messages it goes over."""
+    """A loop that a segment ends at.
+
+    Attributes:
+        context: Number of its context.
+        start: The form of its first item's index, in the order of messages.
+        stop: One past the last item's.
+        step: 1, or -1 if it goes backwards.
+        after: Number of the context behind it.
+        is_whole: Whether it goes over all messages.
+    """
 
     context: int
     start: Affine
     stop: Affine
     step: int
     after: int
+    is_whole: bool
 
     def indices(self, count: int) -> range:
         """The items, in the loop's order."""
+        if self.is_whole:
+            return range(count) if self.step == 1 else range(count - 1, -1, -1)
         start, stop = (form.value(item=0, count=count, state={}) for form in (self.start, self.stop))
         return range(start, stop) if self.step == 1 else range(start, stop)[::-1]
 
@@ -71,12 +83,16 @@ class _Place:
     Attributes:
         segments: Its segments by kind of item; at most one of them fits.
         last: Those that came next at the end of a beginning, the last time.
+        quiet: For a kind of item and what is read of namespaces, whether such items leave nothing behind.
         reads: Namespace keys that the segments read.
+        scans: Whether items print nothing, leave the loop never, and don't depend on how many there are.
     """
 
     segments: dict[int | None, list[Segment]] = field(default_factory=dict)
     last: dict[tuple[int | None, bool], Segment] = field(default_factory=dict)
+    quiet: dict[Any, bool] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
+    scans: bool = True
 
 
 class Program:
@@ -105,11 +121,31 @@ class Program:
         """Namespace keys that the segments of a context read."""
         return self._places[context].reads
 
+    def scans(self, context: int) -> bool:
+        """Whether a loop is known that prints nothing and looks at every message for itself."""
+        place = self._places[context]
+        return place.scans and bool(place.segments)
+
+    def loud(self, row: Row, context: int, state: Mapping[str, Any]) -> list[int]:
+        """Items of a loop that must be looked at: the others leave nothing behind, whatever they say."""
+        place = self._places[context]
+        values = tuple([state.get(name) for name in place.reads])
+        quiet: dict[int, bool] = {}
+        for kind in set(row.kinds):
+            key = (kind, values)
+            if key not in place.quiet:
+                place.quiet[key] = any(
+                    segment.is_blind and not segment.writes and segment.allows(state)
+                    for segment in place.segments.get(kind, ())
+                )
+            quiet[kind] = place.quiet[key]
+        return [item for item, kind in enumerate(row.kinds) if not quiet[kind]]
+
     def root(self, row: Row) -> int:
         """The context at the start of a template."""
         return 1 if row.tools is None else 0
 
-    def find(
+    def find(  # noqa: PLR0917 - called for every message; names would cost as much as the look-up
         self, row: Row, context: int, state: Mapping[str, Any], item: int, count: int, asks: bool
     ) -> tuple[Segment, str]:
         """The segment that comes next, and what it prints.
@@ -127,7 +163,9 @@ class Program:
                 return segment, text
         raise Unknown(count, asks)
 
-    def match(self, row: Row, context: int, state: Mapping[str, Any], item: int, count: int, asks: bool) -> Segment:
+    def match(  # noqa: PLR0917 - as above
+        self, row: Row, context: int, state: Mapping[str, Any], item: int, count: int, asks: bool
+    ) -> Segment:
         """The segment that comes next where beginnings of a conversation end.
 
         Raises:
@@ -136,9 +174,7 @@ class Program:
         kind = None if item < 0 else row.kinds[item]
         place = self._places[context]
         hint = place.last.get((kind, asks))
-        if hint is not None and hint.check(
-            row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks
-        ):
+        if hint is not None and hint.check(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks):
             return hint
         for segment in place.segments.get(kind, ()):
             if segment.check(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks):
@@ -185,14 +221,18 @@ class Program:
         if key in self._known:
             return False
         nodes = tuple(piece.node for piece in recorded.pieces)
-        out = self._outs.setdefault((nodes, recorded.kind), len(self._outs))
+        blocks = tuple(piece.block for piece in recorded.pieces)
+        out = self._outs.setdefault((nodes, blocks, recorded.kind), len(self._outs))
         exit_ = recorded.exit
         if isinstance(exit_, LoopExit):
-            exit_ = Loop(self._number(exit_.context), *exit_.view, self._number(exit_.after))  # type: ignore[assignment]
+            whole = exit_.view[:2] == (constant(0), variable(COUNT))
+            exit_ = Loop(self._number(exit_.context), *exit_.view, self._number(exit_.after), whole)  # type: ignore[assignment]
         segment = Segment(recorded, len(self._known), out, exit_, dict(_roles(nodes, row, recorded.item)))
         self._known[key] = segment
         place = self._places[context]
         place.segments.setdefault(recorded.kind, []).append(segment)
+        place.quiet.clear()
+        place.scans &= segment.is_silent and segment.exit == "next" and not (segment.counts or segment.asks)
         place.reads = tuple(sorted({*place.reads, *segment.reads}))
         return True
 
@@ -207,7 +247,7 @@ def _roles(nodes: Sequence[Node], row: Row, item: int) -> Iterator[tuple[Any, st
     """The role of each message that nodes are of; guards on kinds make it the same wherever the segment fits."""
     for node in nodes:
         for index in message_indices(node):
-            if isinstance(index, Affine) and any(index.keys()):
+            if isinstance(index, Affine) and any(index.names()):
                 raise UnfollowedError("a message is looked up by a number from a namespace")
             at = index.value(item=item, count=len(row.messages), state={}) if isinstance(index, Affine) else index
             yield index, str(row.messages[at]["role"])

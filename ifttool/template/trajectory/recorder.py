@@ -10,13 +10,13 @@ from jinja2.utils import missing
 from ifttool.records import Message
 from ifttool.template.chat_template import traced_message
 from ifttool.template.symbols import Node, Piece
+from ifttool.template.traced_containers import TracedDict, TracedList
+from ifttool.template.traced_markup import UntraceableError
+from ifttool.template.tracing import Trace, TracedStr, merged_pieces
 from ifttool.template.trajectory.affine import ITEM, Affine, FlagGuard, KindGuard, StateGuard
 from ifttool.template.trajectory.nodes import resolved
 from ifttool.template.trajectory.numbers import TracedFlag, TracedInt
 from ifttool.template.trajectory.views import MessageView, SpyNamespace
-from ifttool.template.traced_containers import TracedDict, TracedList
-from ifttool.template.traced_markup import UntraceableError
-from ifttool.template.tracing import Trace, TracedStr, merged_pieces
 
 MISSING = "<missing>"
 """State of a namespace key that wasn't set."""
@@ -47,7 +47,7 @@ class Effect(NamedTuple):
 
 
 Exit = LoopExit | str
-"""``next`` (item of the loop), ``end`` (of the template), ``raise``; or a loop."""
+"""``next`` (item of the loop), ``break`` (out of the loop), ``end`` (of the template), ``raise``; or a loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,8 @@ class Recorder:
         messages: The conversation.
         kinds: The number of each message's kind.
         asks_prompt: Whether the generation prompt is asked for.
-        signature: Gives the context of a loop (``entering`` or ``after`` it) from the template's variables.
+        root: The context at the start.
+        variables: Gives the template's variables that may still be read in a loop and after it, or only after it.
     """
 
     def __init__(
@@ -95,6 +96,8 @@ class Recorder:
         self.trace = Trace()
         self._messages, self._kinds, self._asks_prompt = messages, kinds, asks_prompt
         self._variables = variables
+        # Loops resolve what isn't a variable of the template itself, such as `tools`, anew in every iteration.
+        self._root = root
         self.segments: list[Recorded] = []
         self._state: dict[str, Any] = {}
         self._texts: dict[str, tuple[Piece, ...]] = {}
@@ -110,7 +113,7 @@ class Recorder:
         self._pieces: list[Piece] = []
         self._written: dict[str, Any] = {}
         self._wrapped: dict[Affine, Message] = {}
-        self._locals = 0
+        self._locals = self._blocks = 0
         self.trace.guards = {}
 
     def emit(self, pieces: Sequence[Piece]) -> None:
@@ -142,11 +145,9 @@ class Recorder:
                 effects.append(Effect(key, value.form))
                 self._state[key] = self._value(value.form)
             elif isinstance(value, str):
-                pieces = value.pieces if isinstance(value, TracedStr) else (Piece(value, value),)
+                pieces = merged_pieces(value.pieces if isinstance(value, TracedStr) else (Piece(value, value),))
                 effects.append(Effect(key, Words(tuple(piece.node for piece in pieces))))
-                pieces = tuple(
-                    Piece(resolved(piece.node, self._value), piece.text, piece.block) for piece in merged_pieces(pieces)
-                )
+                pieces = tuple(Piece(resolved(piece.node, self._value), piece.text, piece.block) for piece in pieces)
                 self._texts[key] = pieces
                 self._state[key] = Words(tuple(piece.node for piece in pieces))
             elif value is None or isinstance(value, bool | int | float):
@@ -168,9 +169,9 @@ class Recorder:
         if any(name != "n" for form in (start, stop) for name, _ in form.terms):
             raise UntraceableError("a loop over a part of the messages that depends on more than their number")
         exit_ = LoopExit(
-            ("loop", site, *view.spec, *self._signature(site, after=False)),
+            ("loop", self._root, site, *view.spec, *self._signature(site, after=False)),
             view.spec,
-            ("after", site, *self._signature(site, after=True)),
+            ("after", self._root, site, *self._signature(site, after=True)),
         )
         self.end(exit_)
         self._loop = exit_
@@ -185,6 +186,13 @@ class Recorder:
         self._item = index
         self._begin(self._loop.context)
 
+    def break_loop(self) -> None:
+        """The template leaves the loop before its end."""
+        assert self._loop is not None
+        self.end("break")
+        self._begin(self._loop.after)
+        self._loop = None
+
     def leave_loop(self) -> None:
         """The loop is through all its messages."""
         assert self._loop is not None
@@ -194,9 +202,7 @@ class Recorder:
         self._loop = None
 
     def _signature(self, site: int, *, after: bool) -> tuple[Any, ...]:
-        return tuple(
-            (name, _canonical(value)) for name, value in sorted(self._variables(site, after).items())
-        )
+        return tuple((name, _canonical(value)) for name, value in sorted(self._variables(site, after).items()))
 
     # -- what the template reads ---------------------------------------------------------------------------------
 
@@ -210,14 +216,14 @@ class Recorder:
         if wrapped is None:
             at = self._value(index)
             if index.terms != ((ITEM, 1),) or index.constant:
-                self.trace.guards[KindGuard(index, self._kinds[at])] = None  # type: ignore[index]
+                self.trace.guards[KindGuard(index, self._kinds[at])] = None
             place: Any = index if index.terms else index.constant
             wrapped = self._wrapped[index] = traced_message(self.trace, self._messages[at], place)
         return wrapped
 
     def asks_prompt(self) -> bool:
         """Whether the generation prompt is asked for."""
-        self.trace.guards[FlagGuard(self._asks_prompt)] = None  # type: ignore[index]
+        self.trace.guards[FlagGuard(self._asks_prompt)] = None
         return self._asks_prompt
 
     def new_namespace(self) -> str:
@@ -227,6 +233,11 @@ class Recorder:
             return f"local{self._locals}"
         self._namespaces += 1
         return str(self._namespaces)
+
+    def new_block(self) -> int:
+        """A number for a generation block, counted anew in every segment."""
+        self._blocks += 1
+        return self._blocks - 1
 
     def write(self, key: str, value: Any) -> None:
         """Set a namespace key."""
@@ -245,7 +256,7 @@ class Recorder:
             return TracedInt(self.trace, value, Affine(((key, 1),), 0))
         if not (value is None or isinstance(value, bool | float | str | Words)):
             raise UntraceableError("a namespace holds more than text and numbers")
-        self.trace.guards[StateGuard(key, value)] = None  # type: ignore[index]
+        self.trace.guards[StateGuard(key, value)] = None
         if value == MISSING:
             raise AttributeError(key)
         return TracedStr.of(self.trace, self._texts[key]) if isinstance(value, Words) else value

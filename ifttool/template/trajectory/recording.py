@@ -6,13 +6,16 @@ from typing import Any
 
 import jinja2
 from jinja2 import nodes
+from jinja2.compiler import Frame
 from jinja2.runtime import LoopContext
 
 from ifttool.records import Message
 from ifttool.template.environment import OPEN_TYPES
+from ifttool.template.symbols import Piece
 from ifttool.template.traced_containers import wrap
-from ifttool.template.traced_environment import TracingEnvironment
+from ifttool.template.traced_environment import TracingCodeGenerator, TracingEnvironment
 from ifttool.template.traced_markup import UntraceableError
+from ifttool.template.tracing import TracedStr
 from ifttool.template.trajectory.affine import constant
 from ifttool.template.trajectory.numbers import TracedFlag, TracedInt
 from ifttool.template.trajectory.recorder import Context, Recorded, Recorder
@@ -35,6 +38,11 @@ class RecordingEnvironment(TracingEnvironment):
         self.filters["last"] = lambda seq: self._end(seq, -1) if isinstance(seq, MessageView) else last(self, seq)
         for name in ("number", "integer"):
             self.tests[name] = _or_traced(self.tests[name])
+        # C code and `is true` look at a value itself, so a flag must be asked before they do.
+        for table in (self.tests, self.filters):
+            for name, function in list(table.items()):
+                if name not in ("default", "d", "defined", "undefined", _FOLLOW):
+                    table[name] = _asked_first(function)
 
     def _end(self, view: MessageView, position: int) -> Any:
         try:
@@ -54,9 +62,7 @@ class RecordingEnvironment(TracingEnvironment):
     def _is_sequence(self, value: Any) -> bool:
         return isinstance(value, MessageView) or super()._is_sequence(value)
 
-    def record(
-        self, program: "FollowedTemplate", recorder: Recorder, variables: Mapping[str, Any]
-    ) -> None:
+    def record(self, program: "FollowedTemplate", recorder: Recorder, variables: Mapping[str, Any]) -> None:
         """Run a template on traced data and take it down in ``recorder``.
 
         Raises:
@@ -75,12 +81,42 @@ class RecordingEnvironment(TracingEnvironment):
             recorder.emit(self.text_of(part).pieces)
 
     def mark_generated(self, text: str) -> str:
-        # Numbered by segment; whoever puts segments together numbers anew.
-        raise UntraceableError("generation blocks")
+        block = self._recorder.new_block()
+        pieces = self.text_of(text).pieces
+        return TracedStr.of(self.trace, tuple(Piece(piece.node, piece.text, block) for piece in pieces))
+
+    def leave_loop(self) -> None:
+        """Called by the compiled template where it breaks out of a followed loop."""
+        self._recorder.break_loop()
+
+
+class _RecordingCodeGenerator(TracingCodeGenerator):
+    """Tells the recorder where a followed loop is left."""
+
+    def visit_Break(self, node: nodes.Node, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        if getattr(node, "leaves_followed_loop", False):
+            self.writeline("environment.leave_loop()", node)
+        self.writeline("break", node)
+
+
+RecordingEnvironment.code_generator_class = _RecordingCodeGenerator
 
 
 def _or_traced(test: Any) -> Any:
     return lambda value: isinstance(value, TracedInt) or test(value)
+
+
+def _asked_first(function: Any) -> Any:
+    def apply(*args: Any, **kwargs: Any) -> Any:
+        return function(*map(_answer, args), **{name: _answer(value) for name, value in kwargs.items()})
+
+    if hasattr(function, "jinja_pass_arg"):  # wants the environment or context as first argument
+        apply.jinja_pass_arg = function.jinja_pass_arg  # type: ignore[attr-defined]
+    return apply
+
+
+def _answer(value: Any) -> Any:
+    return bool(value) if isinstance(value, TracedFlag) else value
 
 
 def _untraceable(*args: Any) -> Any:
@@ -109,6 +145,8 @@ class FollowedTemplate:
         for number, loop in enumerate(_top_level_loops(tree.body)):
             last = max(node.lineno or 0 for node in (loop, *loop.find_all(nodes.Node)))
             self._spans[number] = (loop.lineno, last)
+            for node in _breaks(loop.body):
+                node.leaves_followed_loop = True  # type: ignore[attr-defined]
             loop.iter = nodes.Filter(
                 loop.iter, _FOLLOW, [nodes.Const(number)], [], None, None, lineno=loop.lineno, environment=environment
             )
@@ -164,7 +202,8 @@ class FollowedTemplate:
         return {
             name: value
             for name, value in self._frame.f_locals.items()
-            if name.startswith("l_0_") and self._loads.get(name.removeprefix("l_0_"), 0) >= line
+            if name.startswith("l_0_")
+            and self._loads.get(name.removeprefix("l_0_"), 0) >= line
             and not _is_global(self._environment, name.removeprefix("l_0_"), value)
         }
 
@@ -185,6 +224,15 @@ def _loads(tree: nodes.Template) -> dict[str, float]:
     for reference in tree.find_all(nodes.NSRef):
         last[reference.name] = max(last.get(reference.name, 0), reference.lineno)
     return last
+
+
+def _breaks(body: Sequence[nodes.Node]) -> Iterator[nodes.Node]:
+    """Breaks out of a loop, not out of loops inside it."""
+    for node in body:
+        if type(node).__name__ == "Break":
+            yield node
+        elif not isinstance(node, nodes.For):
+            yield from _breaks(list(node.iter_child_nodes()))
 
 
 def _top_level_loops(body: Sequence[nodes.Node]) -> Iterator[nodes.For]:

@@ -55,9 +55,13 @@ class Segment:
 
     Attributes:
         number: Its number in the program.
+        is_blind: Whether it reads nothing but namespaces.
+        is_deaf: Whether it reads nothing but whether the generation prompt is asked for.
+        counted: Namespace keys it sets to numbers that depend on how many messages there are.
         out: Number of what it prints: segments with equal numbers print the same text for the same item.
         kind: Kind of the item it is for.
         nodes: What it prints.
+        blocks: Generation block of each node, counted in the segment; -1 for none.
         exit: How it ends.
         is_open: Whether it may depend on the number of messages other than by its distance to the last.
         counts: Whether anything in it depends on the number of messages.
@@ -67,20 +71,18 @@ class Segment:
         reach: How many messages back it prints something of.
     """
 
-    def __init__(
-        self, recorded: Recorded, number: int, out: int, way: Any, roles: Mapping[Any, str]
-    ) -> None:
+    def __init__(self, recorded: Recorded, number: int, out: int, way: Any, roles: Mapping[Any, str]) -> None:
         self.number, self.out = number, out
         self.kind = recorded.kind
         self._guards = recorded.guards
         self.nodes = tuple(piece.node for piece in recorded.pieces)
-        self._blocks = tuple(piece.block for piece in recorded.pieces)
+        self.blocks = tuple(piece.block for piece in recorded.pieces)
         self.exit = way
         self._effects: tuple[Effect, ...] = recorded.effects
         self._roles = roles
         self.is_open = any(_is_open(guard) for guard in self._guards)
         self.reads = frozenset(key for guard in self._guards for key in _keys(guard)) | frozenset(
-            key for _, value in self._effects if isinstance(value, Affine) for key in value.keys()
+            key for _, value in self._effects if isinstance(value, Affine) for key in value.names()
         )
         self.writes = frozenset(effect.key for effect in self._effects)
         self.counts = self.is_open or any(form.mentions("n") for guard in self._guards for form in _forms(guard))
@@ -93,6 +95,13 @@ class Segment:
         self.fixed_messages = frozenset(index for index in indices if isinstance(index, int))
         self.owned = any(owner(node) is not None for node in self.nodes)
         self.is_silent = not self.nodes
+        # Nothing but the question for a generation prompt decides whether it comes next.
+        self.is_deaf = all(isinstance(guard, FlagGuard) for guard in self._guards)
+        self.counted = frozenset(
+            key for key, value in self._effects if isinstance(value, Affine) and value.mentions("n")
+        )
+        # Segments that read nothing of the data fit every item of their kind.
+        self.is_blind = all(isinstance(guard, StateGuard) for guard in self._guards)
 
     @cached_property
     def run(self) -> Any:
@@ -128,9 +137,15 @@ class Segment:
         order = {index: position for position, index in enumerate(self._roles)}
         return Layout(
             nodes=tuple(with_messages(node, order.__getitem__) for node in self.nodes),
-            blocks=self._blocks,
+            blocks=self.blocks,
             roles=tuple(self._roles.values()),
             turns=(),
+        )
+
+    def allows(self, state: Mapping[str, Any]) -> bool:
+        """Whether the namespaces are those it was recorded in."""
+        return all(
+            state.get(guard.key, MISSING) == guard.value for guard in self._guards if isinstance(guard, StateGuard)
         )
 
     def leave(self, state: dict[str, Any], item: int, count: int) -> dict[str, Any]:
@@ -156,7 +171,7 @@ def _keys(guard: Any) -> Sequence[str]:
     if isinstance(guard, StateGuard):
         return (guard.key,)
     form = guard.form if isinstance(guard, IntGuard) else guard.index if isinstance(guard, KindGuard) else None
-    return tuple(form.keys()) if form is not None else ()
+    return tuple(form.names()) if form is not None else ()
 
 
 def _forms(guard: Any) -> list[Affine]:
@@ -183,4 +198,4 @@ def _is_moving(guard: Any) -> bool:
     """Whether a guard's answer may differ in a render of fewer messages, or after other namespaces."""
     if isinstance(guard, StateGuard | FlagGuard):
         return True
-    return any(form.mentions("n") or any(form.keys()) for form in _forms(guard))
+    return any(form.mentions("n") or any(form.names()) for form in _forms(guard))

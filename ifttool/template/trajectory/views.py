@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from jinja2.utils import Namespace
 
 from ifttool.template.environment import refuse_underscore
+from ifttool.template.traced_markup import UntraceableError
 from ifttool.template.trajectory.affine import COUNT, ITEM, Affine, constant, variable
 from ifttool.template.trajectory.numbers import TracedInt
-from ifttool.template.traced_markup import UntraceableError
 
 if TYPE_CHECKING:
     from ifttool.template.trajectory.recorder import Recorder
@@ -87,7 +87,13 @@ class MessageView:
         return MessageView(recorder, self.start.plus(low.form), self.start.plus(high.form))
 
     def __bool__(self) -> bool:
-        return self.length > 0
+        return bool(self.length > 0)
+
+    def __eq__(self, other: object) -> bool:
+        raise UntraceableError("messages are compared as a whole")
+
+    def __hash__(self) -> int:
+        raise UntraceableError("messages are hashed")
 
     def __len__(self) -> int:
         return int(self.length)

@@ -12,12 +12,15 @@ from typing import Any
 from ifttool.records import Message
 from ifttool.template.chat_template import TracedRender
 from ifttool.template.layout import Layout, TurnLayout, lay_out
+from ifttool.template.plan import is_nodes
 from ifttool.template.symbols import Guard, Node, Piece
 from ifttool.template.trajectory.affine import ITEM, Affine
-from ifttool.template.trajectory.nodes import message_indices, with_messages
+from ifttool.template.trajectory.beginnings import Beginning, Beginnings
+from ifttool.template.trajectory.nodes import with_messages
 from ifttool.template.trajectory.program import Program, Row, UnfollowedError
+from ifttool.template.trajectory.scan import State
 from ifttool.template.trajectory.segment import PARAMETERS, Segment, SegmentCompiler
-from ifttool.template.trajectory.walk import Beginning, Beginnings, State, piece_texts
+from ifttool.template.trajectory.walk import piece_texts
 from ifttool.template.turns import GENERATED_ROLES, has_text, judge
 
 _Step = tuple[Segment, State, int]
@@ -76,77 +79,73 @@ class Windows:
             Unknown: A segment is still to be learnt.
             UnfollowedError: The turn can't be located from what stands around it.
         """
-        generated = row.messages[turn]["role"] in GENERATED_ROLES
-        around = _Around(row, beginnings, turn, generated=generated)
-        known = self._known.setdefault(around.key(), [])
+        around = _Around(row, beginnings, turn)
+        known = self._known.setdefault(around.key, [])
         count = len(row.messages)
         for window in known:
             if window.check(row.messages, row.tools, row.kwargs, row.kinds, {}, turn, count, False):
                 return Placed(window, turn, around.first)
-        window = around.judged()
-        known.append(window)
-        self.judged += 1
+        window, holds = around.judged()
+        if holds:
+            known.append(window)
+            self.judged += 1
         return Placed(window, turn, around.first)
 
 
 class _Around:
-    """The segments around one turn, in the whole conversation, its own render and its generation prompt."""
+    """The segments around one turn, in the whole conversation, its own render and its generation prompt.
 
-    def __init__(self, row: Row, beginnings: Beginnings, turn: int, *, generated: bool) -> None:
-        self._row, self._beginnings, self._turn, self._generated = row, beginnings, turn, generated
-        main, start = beginnings.main, beginnings.indices.start
-        self._position = turn - start
-        if self._position < 0:
+    Attributes:
+        key: What the answer depends on beside guards.
+        first: Number of the window's first segment among those that the text is put together from.
+    """
+
+    __slots__ = (
+        "_beginnings", "_closes", "_generated", "_high", "_low", "_opens", "_own", "_position", "_prompt", "_row",
+        "_turn", "first", "key",
+    )  # fmt: skip
+
+    def __init__(self, row: Row, beginnings: Beginnings, turn: int) -> None:
+        start, outs, owned = beginnings.indices.start, beginnings.outs, beginnings.owned
+        position = turn - start
+        if position < 0:
             raise UnfollowedError("a turn isn't printed by the loop over messages")
-        segments = main.segments
-        low = self._position - 1
-        while low > 0 and not segments[low].owned:
+        low = position - 1
+        while low > 0 and not owned[low]:
             low -= 1
-        self._low = max(low, 0)
-        self._opens = self._low == 0
-        reach = max((segment.reach for segment in segments[self._position : self._position + 8]), default=0)
-        high = self._position + 1
-        while high < len(segments) and (high < self._position + reach or not segments[high].owned):
+        low = max(low, 0)
+        high, size = position + 1, len(outs)
+        least = position + beginnings.reach
+        while high < size and (high < least or not owned[high]):
             high += 1
-        self._closes = high >= len(segments)
-        self._high = min(high, len(segments) - 1)
-        self._before: list[_Step] = (
-            [(stage.segments[0], stage.states[0], -1) for stage in beginnings.before if not stage.loop]
-            if self._opens
-            else []
-        )
-        count = len(row.messages)
-        self._own = None if turn == count - 1 else beginnings.beginning(turn + 1, asks=False)
-        self._prompt = beginnings.beginning(turn, asks=True) if generated and turn else None
-
-    @property
-    def first(self) -> int:
-        """Number of the window's first segment among those of the whole text that print something or not."""
-        outside = sum(not stage.loop for stage in self._beginnings.before)
-        return 0 if self._opens else outside + self._low
-
-    def key(self) -> Any:
-        """What the answer depends on beside guards."""
-        segments = self._beginnings.main.segments
-        tail = tuple(stage.segments[0].out for stage in self._beginnings.after) if self._closes else None
-        return (
-            tuple(step[0].out for step in self._before) if self._opens else None,
-            tuple(segment.out for segment in segments[self._low : self._high + 1]),
-            self._position - self._low,
-            tail,
-            self._turn == len(self._row.messages) - 1,
-            self._face(self._own, self._position + 1),
-            self._face(self._prompt, self._position),
+        closes = high >= size
+        high = min(high, size - 1)
+        message = row.messages[turn]
+        generated = message["role"] in GENERATED_ROLES
+        is_last = turn == len(row.messages) - 1
+        own = None if is_last else beginnings.beginning(turn + 1, asks=False)
+        prompt = beginnings.beginning(turn, asks=True) if generated and turn else None
+        self._row, self._beginnings, self._turn, self._generated = row, beginnings, turn, generated
+        self._position, self._low, self._high, self._opens, self._closes = position, low, high, low == 0, closes
+        self._own, self._prompt = own, prompt
+        self.first = 0 if low == 0 else beginnings.tops + low
+        self.key = (
+            tuple(outs[low : high + 1]),
+            position - low,
+            beginnings.lead if low == 0 else None,
+            beginnings.trail if closes else None,
+            is_last,
+            None if own is None else self._face(own, position),
+            None if prompt is None else self._face(prompt, position - 1),
             self._same_start(),
-            has_text(self._row.messages[self._turn]),
+            has_text(message),
         )
 
-    def _face(self, beginning: Beginning | None, size: int) -> Any:
-        if beginning is None:
-            return None
-        inner = tuple([segment.out for segment in beginning.group.segments[self._low : size - 1]])
+    def _face(self, beginning: Beginning, size: int) -> Any:
+        group = beginning.group
+        diverged = group.diverged is not None and group.diverged < self._low + self._beginnings.indices.start
         last = beginning.last[0].out if beginning.last else None
-        return (self._diverged(beginning), inner, last, beginning.tail[0].out)
+        return (diverged, *[segment.out for segment in group.segments[self._low : size]], last, beginning.tail[0].out)
 
     def _diverged(self, beginning: Beginning) -> bool:
         """Whether it differs from the whole conversation before the window."""
@@ -159,11 +158,11 @@ class _Around:
             return True
         return self._own.group.faces[: self._low] == self._prompt.group.faces[: self._low]
 
-    def judged(self) -> Window:
-        """Locate the turn.
+    def judged(self) -> tuple[Window, bool]:
+        """Locate the turn; the second value says whether the answer holds wherever its guards do.
 
         Raises:
-            UnfollowedError: The answer holds for this content only, or a message is referred to from afar.
+            UnfollowedError: A message is referred to from afar.
         """
         row, turn = self._row, self._turn
         messages = _Numbering(row, self._low + self._beginnings.indices.start, turn)
@@ -181,26 +180,33 @@ class _Around:
             has_text=has_text(row.messages[turn]),
             generated=self._generated,
         )
-        if found.guards is None:
-            raise UnfollowedError("where a turn lies depends on its content")
         analysis, empty = lay_out(full.pieces, [found.span], messages.roles(), lost=False)
+        if any(message is None for message, _ in analysis.layout.generated):
+            raise UnfollowedError("a generation block holds nothing of a message")
         runs = analysis.layout.turns[0].runs
         if runs and runs[-1][1] == len(analysis.layout.nodes) and not self._closes:
             raise UnfollowedError("a turn ends where its surroundings end")
         guards = [messages.guard(guard) for guard in (*(found.guards or ()), *empty)]
         nodes = [messages.node(node) for node in analysis.layout.nodes]
         check, texts = SegmentCompiler(), SegmentCompiler()
-        return Window(
+        window = Window(
             analysis.layout,
             check.function(PARAMETERS, guards, lambda: "True"),
             texts.function(PARAMETERS, (), texts.texts(nodes)),
             self._opens,
             self._closes,
         )
+        return window, found.guards is not None
+
+    def _before(self) -> list[_Step]:
+        """What precedes the messages, if the window begins there."""
+        if not self._opens:
+            return []
+        return [(stage.segments[0], stage.states[0], -1) for stage in self._beginnings.before if not stage.loop]
 
     def _whole(self) -> Iterator[tuple[_Step, bool]]:
         main = self._beginnings.main
-        for step in self._before:
+        for step in self._before():
             yield step, False
         for position in range(self._low, self._high + 1):
             yield (main.segments[position], main.states[position], self._beginnings.indices[position]), False
@@ -214,7 +220,7 @@ class _Around:
         if beginning is None:
             return None
         group = beginning.group
-        steps: list[_Step] = [*self._before]
+        steps: list[_Step] = [*self._before()]
         for position in range(self._low, size - 1):
             steps.append((group.segments[position], group.states[position], self._beginnings.indices[position]))
         if beginning.last is not None:
@@ -223,7 +229,7 @@ class _Around:
         mark = lead
         if lead and self._diverged(beginning):
             mark = ("own",) if beginning is self._own and not self._same_start() else ("other",)
-        return self._render(messages, ((step, beginning.asks) for step in steps), mark, count=beginning.count)
+        return self._render(messages, ((step, beginning.asks) for step in steps), mark, count=beginning.size)
 
     def _render(
         self,
@@ -236,10 +242,12 @@ class _Around:
         """Segments as one traced render, messages numbered within the window."""
         row = self._row
         pieces = [Piece(f"\0{mark}\0", f"\0{mark}\0") for mark in lead]
+        blocks = 0
         for (segment, state, item), asks in steps:
             texts = piece_texts(row, segment, state, item, count or len(row.messages), asks=asks)
-            for node, text in zip(segment.nodes, texts, strict=True):
-                pieces.append(Piece(messages.local(node, item), text))
+            for node, text, block in zip(segment.nodes, texts, segment.blocks, strict=True):
+                pieces.append(Piece(messages.local(node, item), text, block if block < 0 else blocks + block))
+            blocks += max(segment.blocks, default=-1) + 1
         return TracedRender("".join(piece.text for piece in pieces), tuple(pieces), ())
 
 
@@ -296,12 +304,7 @@ class _Numbering:
         return Guard(
             guard.test,
             tuple(self.node(part) for part in guard.parts),
-            tuple(
-                tuple(self.node(item) for item in arg)
-                if isinstance(arg, tuple) and any(list(message_indices(item)) for item in arg if isinstance(item, tuple))
-                else arg
-                for arg in guard.args
-            ),
+            tuple(tuple(map(self.node, arg)) if is_nodes(arg) else arg for arg in guard.args),
             guard.answer,
         )
 

@@ -1,0 +1,107 @@
+"""Loops that only look: they print nothing and leave what they found in namespaces."""
+
+from bisect import bisect_right
+from typing import Any
+
+from ifttool.template.trajectory.program import Loop, Program, Row, UnfollowedError
+
+State = dict[str, Any]
+"""What namespace keys hold."""
+
+_NOTHING: State = {}
+
+
+class Scan:
+    """A loop that prints nothing, over any number of the first messages.
+
+    Most items leave nothing behind, whatever they say; only the others are looked at. What the rest of a loop leaves
+    depends on the item it has come to and on what it reads of namespaces, and is remembered.
+
+    Args:
+        program: The template's segments.
+        row: The conversation.
+        loop: The loop.
+    """
+
+    def __init__(self, program: Program, row: Row, loop: Loop) -> None:
+        self._program, self._row, self._loop = program, row, loop
+        self._reads = program.reads(loop.context)
+        self._louds: dict[Any, list[int]] = {}
+        self._written: dict[Any, State] = {}
+        # The namespaces before the loop are nearly always the same object; then its last item tells all.
+        self._entry: State | None = None
+        self._entry_loud: list[int] = []
+        self._by_item: dict[int, State] = {}
+
+    def _values(self, state: State) -> Any:
+        return tuple([state.get(name) for name in self._reads])
+
+    def _loud(self, values: Any, state: State) -> list[int]:
+        """Items that may leave something, in the loop's order."""
+        found = self._louds.get(values)
+        if found is None:
+            found = self._program.loud(self._row, self._loop.context, state)
+            self._louds[values] = found
+        return found
+
+    def after(self, state: State, count: int, *, asks: bool) -> State:
+        """Namespaces after the loop over the first ``count`` messages."""
+        written = self.written(state, count, asks=asks)
+        return {**state, **written} if written else state
+
+    def written(self, state: State, count: int, *, asks: bool) -> State:
+        """What the loop over the first ``count`` messages leaves; the same object for the same last item."""
+        if state is self._entry and self._loop.is_whole:
+            at = bisect_right(self._entry_loud, count - 1)
+            if not at:
+                return _NOTHING
+            found = self._by_item.get(self._entry_loud[at - 1])
+            if found is not None:
+                return found
+        indices = self._loop.indices(count)
+        if not indices:
+            return _NOTHING
+        low, high = min(indices[0], indices[-1]), max(indices[0], indices[-1])
+        move = self._forwards if self._loop.step == 1 else self._down
+        found = move(state, low, high, count, asks)
+        self._entry, self._entry_loud = state, self._loud(self._values(state), state)
+        at = bisect_right(self._entry_loud, high)
+        if at and self._loop.is_whole:
+            self._by_item[self._entry_loud[at - 1]] = found
+        return found
+
+    def _forwards(self, state: State, low: int, high: int, count: int, asks: bool) -> State:
+        """What the items from ``low`` to ``high`` leave, the last of them known from the one before."""
+        values = self._values(state)
+        loud = self._loud(values, state)
+        at = bisect_right(loud, high) - 1
+        if at < 0 or loud[at] < low:
+            return _NOTHING
+        key = (loud[at], values)
+        if key not in self._written:
+            before = self._forwards(state, low, loud[at] - 1, count, asks)
+            now = {**state, **before}
+            if self._values(now) != values:
+                raise UnfollowedError("a loop that prints nothing reads what it leaves")
+            self._written[key] = {**before, **self._own(now, loud[at], count, asks)}
+        return self._written[key]
+
+    def _down(self, state: State, low: int, high: int, count: int, asks: bool) -> State:
+        """What the items from ``high`` down to ``low`` leave."""
+        values = self._values(state)
+        loud = self._loud(values, state)
+        at = bisect_right(loud, high) - 1
+        if at < 0 or loud[at] < low:
+            return _NOTHING
+        key = (loud[at], values)
+        if key not in self._written:
+            own = self._own(state, loud[at], count, asks)
+            self._written[key] = {**own, **self._down({**state, **own}, low, loud[at] - 1, count, asks)}
+        return self._written[key]
+
+    def _own(self, state: State, item: int, count: int, asks: bool) -> State:
+        segment = self._program.match(self._row, self._loop.context, state, item, count, asks)
+        if segment.counts or segment.exit != "next":
+            raise UnfollowedError("a loop that prints nothing depends on how many messages there are")
+        after = segment.leave(state, item, count)
+        return {name: after[name] for name in segment.writes}

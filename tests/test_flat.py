@@ -1,0 +1,92 @@
+"""Encoders that give ids only: the fast one is loaded when it pays, and is never less than exact."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ifttool.errors import TokenizerError
+from ifttool.tokenizer import flat
+from ifttool.tokenizer.flat import flat_encoder, load_early
+from ifttool.tokenizer.load import Tokenizer, load_tokenizer
+
+pytest.importorskip("fastokens")
+
+TEXTS = ["Hello <|im_end|>\n", "", "cafe\u0301 中文 12345", "x" * 100]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    """The tokenizer in the package."""
+    return load_tokenizer("default")
+
+
+def test_little_text_never_loads_the_fast_encoder(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    load = flat._load_fast
+
+    def watched(text: str) -> Any:
+        loaded.append(text)
+        return load(text)
+
+    monkeypatch.setattr(flat, "_load_fast", watched)
+    monkeypatch.setattr(flat, "_SMALL_CHARS", 200)
+    encoder, reference = flat_encoder(tokenizer, "auto"), flat_encoder(tokenizer, "tokenizers")
+    expected = reference.encode(TEXTS)
+    for times in (0, 1, 1):  # 128 characters, then 256
+        got = encoder.encode(TEXTS)
+        assert len(loaded) == times
+        assert got[0].dtype == np.int32
+        assert np.array_equal(got[0], expected[0])
+        assert got[1].tolist() == expected[1].tolist()
+    assert encoder.name == "fastokens"
+
+
+def test_an_encoder_that_was_begun_early_is_used(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    early = load_early("default")
+    early.result()
+    monkeypatch.setattr(flat, "_load_fast", lambda _text: pytest.fail("it was loaded already"))
+    encoder = flat_encoder(tokenizer, "fastokens", early)
+    assert np.array_equal(encoder.encode(TEXTS)[0], flat_encoder(tokenizer, "tokenizers").encode(TEXTS)[0])
+
+
+def test_an_early_encoder_that_lacks_added_tokens_is_loaded_again(tmp_path: Path) -> None:
+    source = load_tokenizer("default").folder
+    (tmp_path / "tokenizer.json").write_bytes((source / "tokenizer.json").read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|new|>"}))
+    tokenizer = load_tokenizer(str(tmp_path))
+    encoder = flat_encoder(tokenizer, "fastokens", load_early(str(tmp_path)))
+    ids, _ = encoder.encode(["a<|new|>"])
+    assert ids[-1] == tokenizer.id_of("<|new|>") is not None
+
+
+def test_an_early_load_that_fails_is_no_error_yet(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    assert flat_encoder(tokenizer, "fastokens", load_early(str(tmp_path))).name == "fastokens"
+
+
+def test_a_fast_encoder_that_disagrees_is_not_used(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flat, "_disagreement", lambda *_args: "other ids")
+    assert flat_encoder(tokenizer, "auto").name == "tokenizers"
+    with pytest.raises(TokenizerError, match="fastokens can't be used with tokenizer default: other ids"):
+        flat_encoder(tokenizer, "fastokens")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ('{"model": {"vocab": {"a": -1}}}', "token id -1"),
+        ('{"model": {"vocab": {"a": 2147483648}}}', "token id 2147483648"),
+        ('{"model": {"vocab": {"a": "1"}}}', "token id '1'"),
+        ('{"model": {"vocab": {}}, "added_tokens": [{"id": true}]}', "token id True"),
+        ('{"model": {"dropout": 0.1, "vocab": {}}}', "BPE dropout 0.1"),
+        ('{"model": []}', "it has no model"),
+        ("[]", "it has no model"),
+        ('{"model": ', "can't be read"),
+    ],
+)
+def test_tokenizers_that_corrupt_shards_are_refused(tmp_path: Path, spec: str, message: str) -> None:
+    (tmp_path / "tokenizer.json").write_text(spec)
+    with pytest.raises(TokenizerError, match=message):
+        load_tokenizer(str(tmp_path))
