@@ -6,7 +6,19 @@ if TYPE_CHECKING:
     from ifttool.api import export, mask, pack, render, run, stats, tokenize, unroll, unroll_shards, verify
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "export", "mask", "pack", "render", "run", "stats", "tokenize", "unroll", "unroll_shards", "verify"]
+__all__ = [
+    "__version__",
+    "export",
+    "mask",
+    "pack",
+    "render",
+    "run",
+    "stats",
+    "tokenize",
+    "unroll",
+    "unroll_shards",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> object:

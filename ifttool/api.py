@@ -339,7 +339,7 @@ def run(
     depfile: str | os.PathLike[str] | None = None,
     resume: bool = False,
 ) -> "ChainSummary":
-    """Do what a recipe file says, or repeat the run that wrote a manifest.
+    """Do what a recipe file says, or repeat the run that wrote a manifest, also a packing run.
 
     Args:
         recipe: A TOML file (``docs/recipes.md``), or the ``manifest.json`` of an earlier output.
@@ -361,6 +361,7 @@ def run(
     """
     from ifttool.arranging.mixture import expand_mixture  # noqa: PLC0415
     from ifttool.running.chain import run_manifest, run_steps  # noqa: PLC0415
+    from ifttool.running.replay import Replay  # noqa: PLC0415
 
     path = Path(recipe)
     given: dict[str, Any] = {"on_progress": on_progress, "resume": resume}
@@ -369,7 +370,8 @@ def run(
             raise UsageError("a manifest doesn't say where to write", hint="name a folder with -o")
         repeated, replay = run_manifest(path, Path(output), force=force, workers=workers, **given)
         if depfile is not None and repeated.shards.committed:
-            _write_depfile(depfile, output, replay.sources, {"tokenizer": replay.recipe.tokenizer}, str(path))
+            read = {"tokenizer": replay.recipe.tokenizer} if isinstance(replay, Replay) else {}
+            _write_depfile(depfile, output, replay.sources, read, str(path))
         return repeated
     given |= {"stdin": stdin} | ({"force": True} if force else {}) | ({} if workers is None else {"workers": workers})
     steps = recipe_steps(path, output)
@@ -409,8 +411,9 @@ def verify(
     """Check finished shards: digests, page checksums, counts, and samples derived again from their inputs.
 
     Args:
-        folder: Output folder of a run, with its ``manifest.json``.
-        sample: How many samples to derive again by the reference path; None for all, 0 for none.
+        folder: Output folder of a run, with its ``manifest.json``; it may be packed.
+        sample: How many samples to derive again by the reference path; None for all, 0 for none. Packs are compared
+            with the shards they were made of: all of them, unless it is 0.
         inputs: Folders, files or globs where the inputs are now; None for where they were.
 
     Returns:

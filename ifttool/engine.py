@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -200,6 +201,7 @@ def _held_back(number: signal.Signals) -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # by itself it starts with the first worker, and lets SIGINT through (3.11)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
         yield

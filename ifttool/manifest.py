@@ -97,12 +97,13 @@ def schema_metadata(recipe: Recipe, worker: Worker) -> dict[str, Any]:
     }
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """A manifest as it was written.
+def read_manifest(path: Path, *formats: str) -> dict[str, Any]:
+    """A manifest as it was written; ``formats`` says which will do, if not just :data:`FORMAT`.
 
     Raises:
         UsageError: It isn't there, isn't JSON, or is of another format.
     """
+    wanted = formats or (FORMAT,)
     shown = printable(str(path))
     try:
         manifest: dict[str, Any] = json.loads(path.read_bytes())
@@ -111,9 +112,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"{shown} isn't JSON: {error}") from None
     found = manifest.get("format") if isinstance(manifest, dict) else None
-    if found != FORMAT:
+    if found not in wanted:
         raise UsageError(
-            f"{shown} is of format {printable(str(found))}; this needs {FORMAT}",
+            f"{shown} is of format {printable(str(found))}; this needs {' or '.join(wanted)}",
             hint="of packed or exported shards, name the output that they were made of",
         )
     return manifest

@@ -18,12 +18,15 @@ from ifttool.recipe import Recipe
 from ifttool.running.journal import Journal, can_be_resumed, finished_run, run_key
 from ifttool.schema import COLUMNS, training_schema
 from ifttool.shards import FileFormat, ShardInfo
-from ifttool.split import Split, SplitResult, read_splits
+from ifttool.split import SPLIT_BYTES, Split, SplitResult, read_splits
 from ifttool.tolerance import Tolerance
 from ifttool.worker import Worker
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+# From here on the fast encoder of a large tokenizer is needed for certain.
+_MUCH_BYTES = 4 << 20
 
 OnProgress = Callable[[Tally, int], None]
 """Called now and then with the counts so far and the bytes of input they cover."""
@@ -150,7 +153,8 @@ def run_shards(
             nothing was written.
         RunError: I/O failed; nothing of this run is left but what ``rejects`` holds.
     """
-    worker = Worker(recipe)
+    workers = workers or default_workers()
+    worker = Worker(recipe, eager=_works_here(sources, workers))
     worker.check_fit()
     arrangement = arrangement or Arrangement()
     check_arrangement(arrangement, sources, is_file=target.is_file)
@@ -160,7 +164,6 @@ def run_shards(
         return _summary_of(manifest, target)
     sink = target.open(staged=not arrangement.is_default, keep=resume and can_be_resumed(target.path))
     phase = None if arrangement.is_default else Phase(arrangement, sources, sink.stage)
-    workers = workers or default_workers()
     schema = training_schema(target.columns, {**schema_metadata(recipe, worker), "layout": target.layout})
     results: list[SplitResult] = []
     tally = Tally({source: SourceLedger() for source in sources})
@@ -247,6 +250,12 @@ def _work(
             journal.add(task.split, sink.parts(task.split.index), result)
         yield task.split.size, result
     yield from kept
+
+
+def _works_here(sources: Sequence[str], workers: int) -> bool:
+    """Whether this process will encode much text itself, so that its fast encoder should load while the rest does."""
+    size = sum(Path(source).stat().st_size for source in sources if Path(source).is_file())
+    return size > _MUCH_BYTES and (workers == 1 or size <= SPLIT_BYTES)
 
 
 def _options(target: Target, tolerance: Tolerance, arrangement: Arrangement) -> dict[str, Any]:

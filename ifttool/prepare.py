@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 from ifttool.arranging.draw import Chooser
@@ -23,29 +24,43 @@ from ifttool.template.turns import Verdict
 from ifttool.unrolling import unrolled
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prepared:
-    """One sample before tokenization.
+    """One sample before tokenization. Positions are worked out when they are first asked for: most masks need none.
 
     Attributes:
         analysis: The rendered conversation with its turns located.
         text: The rendered text.
-        positions: First character of each piece, and the length of the text.
         policy: What bears loss in its layout.
-        trained: Half-open character intervals that bear loss, sorted and disjoint.
-        turns: First character of each trained turn, and one past its last.
         origin: Where the sample comes from.
         refused: Why the recipe leaves this sample out; None if it doesn't.
     """
 
     analysis: Analysis
     text: str
-    positions: Sequence[int]
     policy: Policy
-    trained: Sequence[Interval]
-    turns: Sequence[Interval]
     origin: Origin
     refused: RowError | None = None
+
+    @cached_property
+    def positions(self) -> Sequence[int]:
+        """First character of each piece, and the length of the text."""
+        return self.analysis.positions()
+
+    @cached_property
+    def trained(self) -> Sequence[Interval]:
+        """Half-open character intervals that bear loss, sorted and disjoint."""
+        at = self.positions
+        trained = [(at[low], at[high]) for low, high in self.policy.trained if at[low] < at[high]]
+        for low, high in self.policy.reasoning:
+            thought = reasoning_interval(self.text, at[low], at[high])
+            trained = subtract(trained, () if thought is None else (thought,))
+        return trained
+
+    @property
+    def turns(self) -> Sequence[Interval]:
+        """First character of each trained turn, and one past its last."""
+        return [(self.positions[low], self.positions[high]) for low, high in self.policy.turns]
 
     @property
     def roles(self) -> Sequence[str]:
@@ -53,9 +68,9 @@ class Prepared:
         return self.analysis.layout.roles
 
     @property
-    def verdicts(self) -> list[tuple[Verdict, bool]]:
+    def verdicts(self) -> Sequence[tuple[Verdict, bool]]:
         """For each located turn, its verdict and whether it ends in an end-of-turn token."""
-        return [(turn.verdict, turn.ends) for turn in self.analysis.layout.turns]
+        return self.analysis.layout.verdicts
 
     def detail(self) -> "Prepared":
         """The sample itself."""
@@ -209,15 +224,8 @@ class Preparer:
         if policy.appended is not None:
             index, eos = policy.appended
             analysis = Analysis(policy.layout, [*analysis.texts[:index], eos, *analysis.texts[index:]])
-        text = analysis.text
-        at = analysis.positions()
-        trained = [(at[low], at[high]) for low, high in policy.trained if at[low] < at[high]]
-        for low, high in policy.reasoning:
-            thought = reasoning_interval(text, at[low], at[high])
-            trained = subtract(trained, () if thought is None else (thought,))
-        turns = [(at[low], at[high]) for low, high in policy.turns]
-        origin = Origin(row.place, conversation.id, turn, len(turns), policy.verdict, conversation=key)
-        return Prepared(analysis, text, at, policy, trained, turns, origin, self._refusal(policy.mismatch))
+        origin = Origin(row.place, conversation.id, turn, len(policy.turns), policy.verdict, conversation=key)
+        return Prepared(analysis, analysis.text, policy, origin, self._refusal(policy.mismatch))
 
     def _refusal(self, mismatch: Verdict | None) -> RowError | None:
         """What the recipe says to a verdict it doesn't accept.

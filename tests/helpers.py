@@ -1,5 +1,6 @@
 """What several test modules share: a conversation small enough to check by hand, and readers of outputs."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
@@ -114,3 +116,31 @@ def trained_texts(row: dict[str, Any]) -> list[str]:
             runs[-1].append(token)
         previous = bears_loss
     return [text_of(run) for run in runs]
+
+
+def edit_manifest(out: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest of an output."""
+    manifest = read_manifest(out)
+    change(manifest)
+    (out / "manifest.json").write_text(json.dumps(manifest))
+
+
+def sign(out: Path, path: str) -> None:
+    """Make the manifest agree with the bytes of a file, as somebody who forges would."""
+    digest, size = hashlib.sha256((out / path).read_bytes()).hexdigest(), (out / path).stat().st_size
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["files"] = {name: digest if name == path else old for name, old in manifest["files"].items()}
+        for shard in manifest["shards"]:
+            if shard["path"] == path:
+                shard["sha256"], shard["bytes"] = digest, size
+
+    edit_manifest(out, change)
+
+
+def rewrite(path: Path, change: Callable[[dict[str, list[Any]]], None]) -> None:
+    """Change values of a Parquet file, column by column."""
+    table = pq.read_table(path)
+    columns = table.to_pydict()
+    change(columns)
+    pq.write_table(pa.Table.from_pydict(columns, schema=table.schema), path)

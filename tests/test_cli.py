@@ -188,6 +188,7 @@ def test_json_summary(tmp_path: Path, tiny: Path, cli: RunCli) -> None:
     manifest = read_manifest(tmp_path / "out")
     assert summary.pop("committed") is True
     assert summary.pop("rejects") is None
+    assert summary.pop("renders") == {"segments": 1}
     assert summary == {name: manifest[name] for name in summary}
     assert (summary["samples"], summary["tokens"], summary["trained_tokens"]) == (1, 54, 6)
 

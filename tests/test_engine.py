@@ -238,3 +238,44 @@ def test_a_huge_row_breaks_nothing(tmp_path: Path) -> None:
     assert summary.tally.total.rejected == {"IFT106": 1}
     assert summary.tally.total.kept == 3
     assert summary.tally.tokens > 500_000
+
+
+# --- scripts ------------------------------------------------------------------------------------------------
+
+
+SCRIPT = f"""
+import functools, sys
+import ifttool
+from ifttool import pipeline
+pipeline.read_splits = functools.partial(pipeline.read_splits, split_bytes=300)
+print("started", __name__)
+summary = ifttool.mask({str(SAMPLES / "chat.jsonl")!r}, "out", workers=2)
+print(summary.tally.samples, __spec__ is None or __spec__.name, sys.modules["__main__"].__file__ == __file__)
+"""
+
+
+@pytest.mark.parametrize(("how", "spec"), [(["script.py"], "True"), (["-m", "script"], "script")])
+def test_scripts_need_no_guard(tmp_path: Path, how: list[str], spec: str) -> None:
+    """Workers don't run the caller's script, which would start workers of its own."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, *how], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"started __main__\n11 {spec} True\n"
+    assert len(list((tmp_path / "out" / "data").iterdir())) > 1
+
+
+def test_programs_from_standard_input_and_prompts(tmp_path: Path) -> None:
+    """There ``__main__`` has no file; it still has none afterwards."""
+    script = SCRIPT[: SCRIPT.index("print(summary")] + "print(summary.tally.samples, '__file__' in globals())\n"
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=script,
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "started __main__\n11 False\n")

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import ifttool
 from export_helpers import CHATS, make_shards, read_jsonl, samples_by_split
 from helpers import RunCli, chat, jsonl, read_provenance
-from ifttool.errors import UsageError
+from ifttool.errors import InputChanged, UsageError
 from ifttool.exporting import messages
 
 
@@ -55,6 +56,29 @@ def test_messages_need_the_same_inputs(tmp_path: Path) -> None:
     source.write_bytes(jsonl(chat("Hi", "Hullo")))
     with pytest.raises(UsageError, match="has changed since the run"):
         ifttool.export(tmp_path / "run", tmp_path / "other", to="messages")
+
+
+@pytest.mark.parametrize("moment", ["_find_inputs", "_conversations"])
+def test_messages_notice_inputs_that_change_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """After their digest was checked, before or while they are read; size and line count stay the same."""
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(jsonl(*[chat("Hi", "Hello")] * 3))
+    ifttool.mask(source, tmp_path / "run")
+    step = getattr(messages, moment)
+
+    def changing(*arguments: Any) -> Any:
+        done = step(*arguments)
+        if moment == "_conversations":
+            done = iter(list(done))
+        source.write_bytes(jsonl(*[chat("Hi", "Hullo")] * 3))
+        return done
+
+    monkeypatch.setattr(messages, moment, changing)
+    with pytest.raises(InputChanged, match=r"in\.jsonl changed while it was read"):
+        ifttool.export(tmp_path / "run", tmp_path / "out", to="messages")
+    assert not (tmp_path / "out").exists()
 
 
 def test_messages_refuse_a_stream(cli: RunCli, tmp_path: Path) -> None:

@@ -110,8 +110,11 @@ def test_manifest_comes_last(tmp_path: Path, tiny: Path, monkeypatch: pytest.Mon
 def test_arrow_and_single_files(tmp_path: Path, chats: Path) -> None:
     ifttool.mask(chats, tmp_path / "parquet")
     ifttool.mask(chats, tmp_path / "arrow", format="arrow")
-    ifttool.mask(chats, tmp_path / "one.parquet")
-    ifttool.mask(chats, tmp_path / "one.arrow")
+    for columns in ("input_ids,labels", None):
+        for name in ("one.parquet", "one.arrow"):
+            summary = ifttool.mask(chats, tmp_path / name, columns=columns, force=True)
+            # The digest of the same rows is the same, whatever holds them.
+            assert [shard.info.content_sha256 for shard in summary.shards] == content_digests(tmp_path / "parquet")
     rows = read_shards(tmp_path / "parquet")
     assert content_digests(tmp_path / "parquet") == content_digests(tmp_path / "arrow")
     for path in (
@@ -286,6 +289,15 @@ def test_refused_before_anything_is_written(
     assert message in str(raised.value)
     assert sorted(files(tmp_path)) == ["tiny.jsonl"]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_format_that_contradicts_the_name(tmp_path: Path, tiny: Path) -> None:
+    with pytest.raises(UsageError, match=r"--format arrow and -o .*one\.parquet contradict each other"):
+        ifttool.mask(tiny, tmp_path / "one.parquet", format="arrow")
+    assert sorted(files(tmp_path)) == ["tiny.jsonl"]
+    ifttool.mask(tiny, tmp_path / "one.arrow", format="arrow")
+    ifttool.mask(tiny, tmp_path / "two.arrow")
+    assert (tmp_path / "one.arrow").read_bytes() == (tmp_path / "two.arrow").read_bytes()
 
 
 def test_text_markers_on_request(tmp_path: Path, tiny: Path) -> None:

@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from helpers import ROOT
+import pytest
+
+from helpers import ROOT, SAMPLES, RunCli
 
 README = ROOT / "README.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -101,6 +103,16 @@ def test_links_lead_somewhere() -> None:
     targets = re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8"))
     assert targets
     assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_the_picture_of_the_page_about_show(tmp_path: Path, cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "show.md").read_text(encoding="utf-8")
+    shown = page.split("```\n")[3].splitlines()
+    (tmp_path / "samples").symlink_to(SAMPLES)
+    monkeypatch.chdir(tmp_path)
+    printed = cli("show", "samples/chat.jsonl", "--limit", "1").out.splitlines()
+    assert shown[0] == printed[0]
+    assert [line for line in shown if line not in (*printed, "…")] == []
 
 
 def rewrite() -> None:

@@ -134,6 +134,8 @@ def test_joined_parts(tmp_path: Path, suffix: str) -> None:
     infos = [write(path, content) for path, content in zip(parts, contents, strict=True)]
     joined = merge_parts(parts, infos, tmp_path / f"joined.{suffix}")
     assert (joined.rows, joined.tokens, joined.trained_tokens, joined.longest) == (3, 9, 3, 5)
+    at_once = write(tmp_path / f"once.{suffix}", concatenate(contents))
+    assert joined.content_sha256 == at_once.content_sha256
     rows = [row for batch in read_batches(tmp_path / f"joined.{suffix}") for row in batch.to_pylist()]
     assert [row["input_ids"] for row in rows] == [[0, 1, 2], [3], [4, 5, 6, 7, 8]]
     assert read_schema(tmp_path / f"joined.{suffix}").equals(read_schema(parts[0]), check_metadata=True)

@@ -1,18 +1,15 @@
 """Verification finds what was changed, names it, and says when it couldn't look."""
 
-import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import ifttool
-from helpers import SAMPLES, RunCli, chat, jsonl, read_manifest
+from helpers import SAMPLES, RunCli, chat, edit_manifest, jsonl, rewrite, sign
 from ifttool.errors import TokenizerError, UsageError
 
 ROWS = [chat("Count.", " ".join(map(str, range(n))), "Again?", "No.", id=f"row-{n}") for n in range(1, 13)]
@@ -31,33 +28,6 @@ def source(tmp_path: Path) -> Path:
 def out(tmp_path: Path, source: Path) -> Path:
     ifttool.mask(source, tmp_path / "out", date="2026-01-31")
     return tmp_path / "out"
-
-
-def edit_manifest(out: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    manifest = read_manifest(out)
-    change(manifest)
-    (out / "manifest.json").write_text(json.dumps(manifest))
-
-
-def sign(out: Path, path: str) -> None:
-    """Make the manifest agree with the bytes of a file, as somebody who forges would."""
-    digest, size = hashlib.sha256((out / path).read_bytes()).hexdigest(), (out / path).stat().st_size
-
-    def change(manifest: dict[str, Any]) -> None:
-        manifest["files"] = {name: digest if name == path else old for name, old in manifest["files"].items()}
-        for shard in manifest["shards"]:
-            if shard["path"] == path:
-                shard["sha256"], shard["bytes"] = digest, size
-
-    edit_manifest(out, change)
-
-
-def rewrite(path: Path, change: Callable[[dict[str, list[Any]]], None]) -> None:
-    """Change the values of a Parquet file."""
-    table = pq.read_table(path)
-    columns = table.to_pydict()
-    change(columns)
-    pq.write_table(pa.Table.from_pydict(columns, schema=table.schema), path)
 
 
 def messages(out: Path, **options: Any) -> list[str]:
@@ -114,6 +84,69 @@ def test_tokenize_and_unroll_are_verified_too(tmp_path: Path, source: Path) -> N
     for name, rows in (("plain", 12), ("no-loss", 12), ("unrolled", 24)):
         report = ifttool.verify(tmp_path / name, sample=None)
         assert (report.is_verified, report.compared) == (True, rows)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"validation": 0.3},
+        {"shuffle": 7, "shards": 3},
+        {"dedup": "exact", "shard_tokens": 300},
+        {"validation": 0.2, "shuffle": 1, "dedup": "exact", "unroll": "always", "format": "arrow"},
+    ],
+)
+def test_arranged_folders(tmp_path: Path, source: Path, options: dict[str, Any]) -> None:
+    twice = tmp_path / "twice.jsonl"
+    twice.write_bytes(jsonl(*ROWS[:3], chat("New", "Row")))
+    summary = ifttool.mask([source, twice], tmp_path / "out", **options)
+    report = ifttool.verify(tmp_path / "out", sample=None)
+    assert report.is_verified
+    assert report.compared == summary.tally.samples
+
+
+def test_mixtures(tmp_path: Path, source: Path) -> None:
+    twice = tmp_path / "few.jsonl"
+    twice.write_bytes(jsonl(*ROWS[:4]))
+    for weights in ({source: 0.5, twice: 2.5}, {source: "7rows", twice: 1}):
+        inputs = {str(name): weight for name, weight in weights.items()}
+        summary = ifttool.mask(inputs, tmp_path / "out", force=True, shuffle=2)
+        report = ifttool.verify(tmp_path / "out", sample=None)
+        assert report.is_verified
+        assert report.compared == summary.tally.samples
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"columns": "input_ids,loss_mask"},
+        {"columns": "input_ids,labels"},
+        {"columns": ["labels", "attention_mask", "input_ids"]},
+        {"layout": "trl"},
+        {"layout": "axolotl", "format": "arrow"},
+    ],
+)
+def test_fewer_columns(tmp_path: Path, source: Path, options: dict[str, Any]) -> None:
+    ifttool.mask(source, tmp_path / "out", **options)
+    assert ifttool.verify(tmp_path / "out", sample=None).is_verified
+    if options.get("format") == "arrow":
+        return
+    name = "loss_mask" if "loss_mask" in options.get("columns", ()) else "labels"
+    values = pq.read_table(tmp_path / "out" / SHARD)[name][0].as_py()
+    at = next(index for index, value in enumerate(values) if value not in (0, -100))
+
+    def change(columns: dict[str, list[Any]]) -> None:
+        columns[name][0][at] = 0 if name == "loss_mask" else -100
+
+    rewrite(tmp_path / "out" / SHARD, change)
+    sign(tmp_path / "out", SHARD)
+    found = ifttool.verify(tmp_path / "out", sample=None).differences
+    assert [(one.row, one.token) for one in found if one.kind == "row"] == [(1, at)]
+
+
+def test_ids_alone(tmp_path: Path, source: Path) -> None:
+    ifttool.tokenize(source, tmp_path / "out", no_loss=True, columns="input_ids")
+    assert pq.read_schema(tmp_path / "out" / SHARD).names == ["input_ids"]
+    assert ifttool.verify(tmp_path / "out", sample=None).is_verified
 
 
 def test_the_sample_is_the_same_every_time(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,8 @@ def _shown(recipe: Path, output: str | None) -> str:
 
 
 def _report(summary: "ChainSummary", *, quiet: bool) -> int:
-    code = report_run(summary.shards, summary.output, quiet=quiet)
+    only_packs = summary.packed_output == summary.output
+    code = DONE if only_packs else report_run(summary.shards, summary.output, quiet=quiet)
     if quiet:
         return code
     if summary.packed is not None:

@@ -71,9 +71,10 @@ def _summarize(report: "Report") -> None:
         say(f"note: {note}")
     for reason in report.unverified:
         say(f"not verified: {reason}")
+    how = "derived again" if not report.packs else f"in {counted(report.packs, 'pack')} compared with their shards"
     say(
-        f"{counted(report.files, 'file')} checked; {report.compared:,} of {counted(report.rows, 'sample')} derived "
-        f"again, {counted(len(report.differences), 'difference')}"
+        f"{counted(report.files, 'file')} checked; {report.compared:,} of {counted(report.rows, 'sample')} {how}, "
+        f"{counted(len(report.differences), 'difference')}"
     )
     if report.is_verified:
         say("verified")

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ifttool.packing.runner import pack_shards
 from ifttool.pipeline import RunSummary, run_shards
 from ifttool.running.recipe_file import PACK, Functions, Step
-from ifttool.running.replay import Replay, read_replay
+from ifttool.running.replay import PackReplay, Replay, read_pack_replay, read_replay
 
 if TYPE_CHECKING:
     from ifttool.packing.figures import PackSummary
@@ -18,7 +19,7 @@ class ChainSummary:
     """The outcome of a recipe.
 
     Attributes:
-        shards: What the first step made.
+        shards: What the first step made; of a repeated packing run, the packs.
         output: Where it went.
         packed: What packing made; None if the recipe doesn't pack, or the first step wasn't committed.
         packed_output: Where that went.
@@ -55,8 +56,13 @@ def run_steps(steps: Sequence[Step], functions: Functions, given: Mapping[str, A
 
 def run_manifest(
     path: Path, output: Path, *, force: bool, workers: int | None, on_progress: Any, resume: bool
-) -> tuple[ChainSummary, Replay]:
-    """Repeat the run that wrote a manifest, and say what it was; see :func:`ifttool.running.replay.read_replay`."""
+) -> tuple[ChainSummary, Replay | PackReplay]:
+    """Repeat the run that wrote a manifest, and say what it was; see :mod:`ifttool.running.replay`."""
+    packing = read_pack_replay(path)
+    if packing is not None:
+        packed = pack_shards(packing.sources, output, packing.options, force=force)
+        shards = RunSummary(packed.tally, packed.shards, True, packed.rejects)
+        return ChainSummary(shards, str(output), packed, str(output), _notes(packing)), packing
     replay = read_replay(path, output, force=force)
     summary = run_shards(
         replay.recipe,
@@ -68,6 +74,9 @@ def run_manifest(
         workers=workers,
         resume=resume,
     )
+    return ChainSummary(summary, str(output), notes=_notes(replay)), replay
+
+
+def _notes(replay: Replay | PackReplay) -> tuple[str, ...]:
     changed = replay.other_versions
-    notes = (f"versions changed since the run, so bytes may differ: {', '.join(changed)}",) if changed else ()
-    return ChainSummary(summary, str(output), notes=notes), replay
+    return (f"versions changed since the run, so bytes may differ: {', '.join(changed)}",) if changed else ()

@@ -9,8 +9,11 @@ from ifttool.errors import InputChanged, UsageError
 from ifttool.io.input_digests import InputDigest, digest_input
 from ifttool.io.inputs import STDIN, printable
 from ifttool.manifest import changed_versions, read_manifest
+from ifttool.packing.options import PackOptions
+from ifttool.packing.schema import FORMAT as PACKED
 from ifttool.pipeline import Target
 from ifttool.recipe import Recipe
+from ifttool.schema import FORMAT
 from ifttool.tokenizer.load import load_tokenizer
 from ifttool.tolerance import Tolerance
 
@@ -59,6 +62,37 @@ def read_replay(path: Path, output: Path, *, force: bool) -> Replay:
     if load_tokenizer(recipe.tokenizer).sha256 != tokenizer_sha256:
         raise UsageError(f"the tokenizer {printable(recipe.tokenizer)} isn't the one of {printable(str(path))}")
     return Replay(recipe, list(digests), target, tolerance, arrangement, other_versions)
+
+
+@dataclass(frozen=True, slots=True)
+class PackReplay:
+    """The arguments of a packing run that was.
+
+    Attributes:
+        sources: The shards, which are what they were.
+        options: How they were packed.
+        other_versions: As for :class:`Replay`.
+    """
+
+    sources: list[str]
+    options: PackOptions
+    other_versions: tuple[str, ...]
+
+
+def read_pack_replay(path: Path) -> PackReplay | None:
+    """The packing run that wrote a manifest; None if another kind of run did. Raises as :func:`read_replay`."""
+    manifest = read_manifest(path, FORMAT, PACKED)
+    if manifest["format"] != PACKED:
+        return None
+    try:
+        plain = {name: value for name, value in manifest["options"].items() if name != "algorithm"}
+        options = PackOptions(**plain)
+        digests = {source: InputDigest(**entry) for source, entry in manifest["input_files"].items()}
+        other_versions = tuple(changed_versions(manifest))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{printable(str(path))} can't be used ({error!r})") from error
+    _check_inputs(digests)
+    return PackReplay(list(digests), options, other_versions)
 
 
 def _check_inputs(digests: Mapping[str, InputDigest]) -> None:

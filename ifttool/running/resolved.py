@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ifttool.manifest import read_manifest
+from ifttool.packing.schema import FORMAT as PACKED
 from ifttool.resolve import DEFAULT_TEMPLATE
 from ifttool.running.keys import flag, option_types
 from ifttool.running.recipe_file import PACK, Functions, Step
 from ifttool.running.toml_text import toml_text
+from ifttool.schema import FORMAT
 from ifttool.tokenizer.load import DEFAULT_TOKENIZER
 
 
@@ -40,7 +42,9 @@ def manifest_text(path: Path) -> str:
     Raises:
         UsageError: It isn't a manifest.
     """
-    manifest = read_manifest(path)
+    manifest = read_manifest(path, FORMAT, PACKED)
+    if manifest["format"] == PACKED:
+        return toml_text({"inputs": list(manifest["input_files"]), PACK: manifest["options"]})
     recipe = {
         **manifest["recipe"],
         "template": manifest["template"]["name"],

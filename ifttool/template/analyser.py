@@ -121,14 +121,13 @@ class Analyser:
         kinds = self._kinds
         found = []
         for message in conversation.messages:
-            values = message.values()
-            types = [value.__class__ for value in values]
-            if not _TEXTUAL.issuperset(types):
-                types = list(map(tag, values))
-            kind = (message["role"], *message, *types)
-            number = kinds.get(kind)
+            key: tuple[Any, ...] = (message["role"], tuple(message), tuple(map(type, message.values())))
+            number = kinds.get(key)
             if number is None:
-                number = kinds[kind] = len(kinds)
+                # Of numbers and constants the value is part of the shape, of text and containers the type.
+                if not _TEXTUAL.issuperset(key[2]):
+                    key = (*key[:2], tuple(map(tag, message.values())))
+                number = kinds.setdefault(key, len(kinds))
             found.append(number)
         return found
 

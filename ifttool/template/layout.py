@@ -86,6 +86,11 @@ class Layout:
         return tuple(labels)
 
     @cached_property
+    def verdicts(self) -> tuple[tuple[Verdict, bool], ...]:
+        """For each located turn, its verdict and whether it ends in an end-of-turn token."""
+        return tuple((turn.verdict, turn.ends) for turn in self.turns)
+
+    @cached_property
     def generated(self) -> tuple[tuple[int | None, Run], ...]:
         """What the template's ``{% generation %}`` blocks printed: the message (if known) and its run of pieces."""
         found: dict[int, tuple[int | None, Run]] = {}

@@ -1,6 +1,5 @@
 """An output folder against its manifest and its inputs."""
 
-import json
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,17 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from ifttool.arranging.draw import NOT_TAKEN
-from ifttool.errors import RunError, TokenizerError, UsageError
+from ifttool.errors import TokenizerError, UsageError
 from ifttool.io.inputs import printable
-from ifttool.ledger import SourceLedger
-from ifttool.manifest import changed_versions, read_manifest
+from ifttool.manifest import read_manifest
+from ifttool.packing.schema import FORMAT as PACKED
 from ifttool.recipe import Recipe
+from ifttool.schema import FORMAT
 from ifttool.tokenizer.load import Tokenizer, load_tokenizer
 from ifttool.verification.comparing import compare_picks
+from ifttool.verification.folder_checks import check_counts, check_side_files, note_versions
 from ifttool.verification.originals import Originals, find_originals
+from ifttool.verification.packs import PackVerification
 from ifttool.verification.reference import Reference
-from ifttool.verification.report import Difference, Report
+from ifttool.verification.report import Report
 from ifttool.verification.shard_scan import Pick, ShardScan
 from ifttool.worker import build_template
 
@@ -31,8 +32,9 @@ def verify_folder(root: Path, *, sample: int | None, inputs: Sequence[str] | Non
     """Check an output folder.
 
     Args:
-        root: The folder, with its ``manifest.json``.
-        sample: How many samples to derive again, chosen by the digest of the manifest; None for all.
+        root: The folder, with its ``manifest.json``; its shards may be packed.
+        sample: How many samples to derive again, chosen by the digest of the manifest; None for all. Packs are looked
+            up whole in the shards they were made of, unless it is 0.
         inputs: Folders, files and globs where the inputs are now; None for where they were.
 
     Raises:
@@ -40,9 +42,11 @@ def verify_folder(root: Path, *, sample: int | None, inputs: Sequence[str] | Non
         TokenizerError: Neither the tokenizer beside the shards nor the recorded one is the one of the shards.
         RunError: I/O failed.
     """
-    manifest = read_manifest(root / "manifest.json")
+    manifest = read_manifest(root / "manifest.json", FORMAT, PACKED)
     report = Report()
     try:
+        if manifest["format"] == PACKED:
+            return PackVerification(root, manifest, report).run(compare=sample != 0, inputs=inputs)
         return _Verification(root, manifest, report).run(sample=sample, inputs=inputs)
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{printable(str(root))}/manifest.json can't be used ({error!r})") from error
@@ -60,8 +64,8 @@ class _Verification:
         report.rows = sum(shard["rows"] for shard in manifest["shards"])
         chosen = _chosen(manifest, report.rows, sample)
         report.sampled = len(chosen)
-        self._note_versions()
-        self._check_side_files()
+        note_versions(manifest, report)
+        check_side_files(self._root, manifest, report)
         if chosen:
             originals = find_originals(manifest["input_files"], inputs)
             recipe = Recipe.from_json(manifest["recipe"])
@@ -70,7 +74,7 @@ class _Verification:
             self._scan_shards(chosen, originals, Reference(recipe, template, tokenizer))
         else:
             self._scan_shards(chosen, Originals({}, {}), None)
-        self._check_counts()
+        check_counts(self._root, manifest, self._scan.lines, report)
         return report
 
     def _scan_shards(self, chosen: Sequence[int], originals: Originals, reference: Reference | None) -> None:
@@ -97,57 +101,6 @@ class _Verification:
             name = "standard input" if source == "-" else printable(source)
             self._report.unverified.append(f"{name} {reason}: {count} samples weren't compared")
 
-    def _check_side_files(self) -> None:
-        manifest = self._manifest
-        files = {f"tokenizer/{name}": sha256 for name, sha256 in manifest["tokenizer"]["files"].items()}
-        for path, sha256 in (files | manifest["files"]).items():
-            self._scan.check_file(path, sha256)
-        known = {shard["path"] for shard in manifest["shards"]}
-        for found in sorted((self._root / "data").rglob("*")):
-            path = found.relative_to(self._root).as_posix()
-            if found.is_file() and path not in known:
-                self._differs("file", path, "isn't in the manifest, but a reader of the folder would load it")
-
-    def _check_counts(self) -> None:
-        """Conservation: lines of the inputs, rows of the shards and the list of rejects add up."""
-        manifest = self._manifest
-        for name in ("tokens", "trained_tokens"):
-            total = sum(shard[name] for shard in manifest["shards"])
-            if total != manifest[name]:
-                self._differs("counts", "manifest.json", f"{name} is {manifest[name]}, its shards have {total}")
-        if manifest["samples"] != self._report.rows:
-            message = f"samples is {manifest['samples']}, its shards have {self._report.rows}"
-            self._differs("counts", "manifest.json", message)
-        left_out = self._left_out()
-        for source, plain in manifest["inputs"].items():
-            ledger = SourceLedger.from_json(plain)
-            try:
-                ledger.check(printable(source))
-            except RunError as error:
-                self._differs("counts", "manifest.json", error.message.removeprefix("internal error: "))
-            lines = self._scan.lines.get(source, [])
-            kept = len(np.unique(np.concatenate(lines))) if lines else 0
-            if kept != ledger.kept:
-                message = f"samples come from {kept} rows of {printable(source)}, the manifest says {ledger.kept}"
-                self._differs("counts", "provenance", message)
-            # Rows that a weight or limit didn't take aren't listed: nothing is wrong with them.
-            listed = ledger.rejected.total() + ledger.dropped.total() - ledger.dropped[NOT_TAKEN]
-            if left_out[source] != listed:
-                message = f"lists {left_out[source]} rows of {printable(source)}, the manifest says {listed}"
-                self._differs("counts", "rejects.jsonl", message)
-
-    def _left_out(self) -> Counter[str]:
-        """How many rows of each input ``rejects.jsonl`` lists."""
-        path = self._root / "rejects.jsonl"
-        counts: Counter[str] = Counter()
-        if path.is_file():
-            with path.open("rb") as file:
-                try:
-                    counts.update(json.loads(line)["file"] for line in file)
-                except ValueError:
-                    self._differs("content", "rejects.jsonl", "isn't JSON lines")
-        return counts
-
     def _tokenizer(self, recipe: Recipe) -> Tokenizer:
         """The tokenizer of the shards: the copy beside them, or else the recorded one."""
         wanted = self._manifest["tokenizer"]["sha256"]
@@ -163,14 +116,6 @@ class _Verification:
             f"{printable(recipe.tokenizer)} are others or can't be loaded",
             hint="--sample 0 checks digests and counts without it",
         )
-
-    def _note_versions(self) -> None:
-        changed = changed_versions(self._manifest)
-        if changed:
-            self._report.notes.append(f"versions changed since the run: {', '.join(changed)}")
-
-    def _differs(self, kind: str, path: str, message: str) -> None:
-        self._report.differences.append(Difference(kind, path, message))
 
 
 def _chosen(manifest: Mapping[str, Any], rows: int, sample: int | None) -> Sequence[int]:

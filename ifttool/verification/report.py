@@ -36,8 +36,9 @@ class Report:
 
     Attributes:
         files: Files whose digest was checked.
+        packs: Packs in the shards; 0 if they aren't packed.
         rows: Samples in the shards.
-        sampled: Samples that were to be derived again.
+        sampled: Samples that were to be derived again, or looked up in the shards they were packed from.
         compared: Of these, those whose input was there to be compared with.
         differences: What differs, in the order of the files.
         unverified: Why rows couldn't be compared, one sentence a reason.
@@ -45,12 +46,17 @@ class Report:
     """
 
     files: int = 0
+    packs: int = 0
     rows: int = 0
     sampled: int = 0
     compared: int = 0
     differences: list[Difference] = field(default_factory=list)
     unverified: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def add(self, kind: str, path: str, message: str, **place: Any) -> None:
+        """Take in a difference; ``place`` are further fields of :class:`Difference`."""
+        self.differences.append(Difference(kind, path, message, **place))
 
     @property
     def is_complete(self) -> bool:

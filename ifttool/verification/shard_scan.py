@@ -12,8 +12,9 @@ from ifttool.errors import IfttoolError
 from ifttool.io.shard_lengths import read_columns
 from ifttool.samples import IntArray, LongArray, MaskArray, Samples
 from ifttool.schema import COLUMNS, IGNORE_LABEL, row_starts, token_columns
-from ifttool.shards import ContentDigest, file_sha256
-from ifttool.verification.report import Difference, Report
+from ifttool.shards import ContentDigest
+from ifttool.verification.folder_checks import check_file, compare_totals
+from ifttool.verification.report import Report
 
 _SIDECAR = ("source", "line", "turn", "tokens", "trained_tokens")
 
@@ -41,17 +42,6 @@ class Pick:
     mask: MaskArray
 
 
-@dataclass(frozen=True, slots=True)
-class _Totals:
-    """What the manifest says of a shard and what it holds, in the same terms."""
-
-    rows: int
-    tokens: int
-    trained_tokens: int
-    longest: int
-    content_sha256: str
-
-
 class ShardScan:
     """Checks one shard after the other against their manifest entries.
 
@@ -65,30 +55,16 @@ class ShardScan:
         self.lines: dict[str, list[LongArray]] = {}
         """For each input, the lines that samples come from, shard by shard."""
 
-    def check_file(self, path: str, sha256: str, *, size: int | None = None) -> bool:
-        """Compare a file with its digest; says whether it can be read at all."""
-        target = self._root / path
-        self._report.files += 1
-        if not target.is_file():
-            self._differs("file", path, "is missing")
-            return False
-        actual = target.stat().st_size
-        if size is not None and actual != size:
-            self._differs("file", path, f"has {actual} bytes, the manifest says {size}")
-        elif file_sha256(target) != sha256:
-            self._differs("file", path, "isn't the file of the manifest: its SHA-256 differs")
-        return True
-
     def scan(self, entry: Mapping[str, Any], wanted: Collection[int]) -> Iterator[Pick]:
         """Check a shard of the manifest; yields its rows numbered in ``wanted`` (from 0)."""
         path: str = entry["path"]
-        is_there = self.check_file(path, entry["sha256"], size=entry["bytes"])
+        is_there = check_file(self._root, path, entry["sha256"], self._report, size=entry["bytes"])
         try:
             origins = self._origins(entry)
             if is_there:
                 yield from self._rows(entry, origins, wanted)
         except IfttoolError as error:
-            self._differs("content", path, error.message)
+            self._report.add("content", path, error.message)
 
     def _rows(self, entry: Mapping[str, Any], origins: dict[str, list[Any]], wanted: Collection[int]) -> Iterator[Pick]:
         path: str = entry["path"]
@@ -111,13 +87,11 @@ class ShardScan:
             tokens += int(lengths.sum())
             trained += int(targets.sum())
             longest = max(longest, int(lengths.max(initial=0)))
-        actual = _Totals(rows, tokens, trained, longest, digest.hexdigest())
-        for name in _Totals.__slots__:
-            if getattr(actual, name) != entry[name]:
-                self._differs("content", path, f"{name} is {getattr(actual, name)}, the manifest says {entry[name]}")
+        actual = {"rows": rows, "tokens": tokens, "trained_tokens": trained, "longest": longest}
+        compare_totals(path, entry, {**actual, "content_sha256": digest.hexdigest()}, self._report)
         if len(origins["line"]) != rows:
             message = f"has {len(origins['line'])} rows, its shard {rows}"
-            self._differs("content", entry["provenance"], message)
+            self._report.add("content", entry["provenance"], message)
 
     def _origins(self, entry: Mapping[str, Any]) -> dict[str, list[Any]]:
         """The provenance of a shard, column by column."""
@@ -144,11 +118,11 @@ class ShardScan:
                 continue
             column = batch.column(name)
             if not np.array_equal(row_starts(column), samples.rows):
-                self._differs("content", path, f"rows of {name} are of other lengths than input_ids")
+                self._report.add("content", path, f"rows of {name} are of other lengths than input_ids")
             elif len(wrong := np.flatnonzero(_values(column) != values)):
                 row, token = _position(int(wrong[0]), samples.rows)
                 message = f"{name} doesn't fit the loss mask"
-                self._report.differences.append(Difference("content", path, message, row=first + row + 1, token=token))
+                self._report.add("content", path, message, row=first + row + 1, token=token)
 
     def _check_sidecar(
         self, path: str, origins: dict[str, list[Any]], *, start: int, lengths: LongArray, targets: LongArray
@@ -160,10 +134,7 @@ class ShardScan:
             if len(wrong):
                 row = start + int(wrong[0])
                 message = f"provenance says {recorded[wrong[0]]} {name.replace('_', ' ')}, it has {actual[wrong[0]]}"
-                self._report.differences.append(Difference("content", path, message, row=row + 1))
-
-    def _differs(self, kind: str, path: str, message: str) -> None:
-        self._report.differences.append(Difference(kind, path, message))
+                self._report.add("content", path, message, row=row + 1)
 
 
 def _values(column: Any) -> npt.NDArray[Any]:

@@ -57,6 +57,11 @@ class Assembler:
         """Grows with everything that is learnt."""
         return self._program.generation + self._windows.judged
 
+    @property
+    def fresh(self) -> Sequence[int]:
+        """Turns of the last conversation whose surroundings were new."""
+        return tuple(self._windows.fresh)
+
     def assemble(self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int]) -> Assembled:
         """Render a conversation and locate the given turns in it, learning what is needed.
 
@@ -64,6 +69,7 @@ class Assembler:
             UnfollowedError: It can't be put together; whether the template refuses it isn't known.
         """
         row = Row(conversation.messages, conversation.tools, self._template.kwargs, kinds)
+        self._windows.fresh.clear()
         for _ in range(_MOST_LESSONS):
             try:
                 return self._assemble(row, turns)

@@ -65,12 +65,17 @@ class Windows:
 
     Args:
         program: The template's segments.
+
+    Attributes:
+        judged: How many windows were judged.
+        fresh: Turns of the current conversation whose surroundings were new.
     """
 
     def __init__(self, program: Program) -> None:
         self._program = program
         self._known: dict[Any, list[Window]] = {}
         self.judged = 0
+        self.fresh: list[int] = []
 
     def place(self, row: Row, beginnings: Beginnings, turn: int) -> Placed:
         """Locate a turn.
@@ -89,6 +94,7 @@ class Windows:
         if holds:
             known.append(window)
             self.judged += 1
+            self.fresh.append(turn)
         return Placed(window, turn, around.first)
 
 
