@@ -1,10 +1,12 @@
-"""Write docs/commands.md from what `ifttool COMMAND --help` knows: one table of options a command.
+"""Write docs/commands.md from what `ifttool COMMAND --help` knows, and the README's table of trainers.
 
-Built from the options themselves, not from the printed help, whose layout depends on the version of Typer.
+The page has one table of options a command, built from the options themselves, not from the printed help, whose layout
+depends on the version of Typer. The table of trainers is that of docs/trainers.md without the names of tests.
 
 Usage: python scripts/generate_docs.py [--check]
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +16,31 @@ import typer
 
 from ifttool.cli.app import app
 
-TARGET = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = ROOT / "docs" / "commands.md"
+TRAINERS = ROOT / "docs" / "trainers.md"
+README = ROOT / "README.md"
+MARKED = re.compile(r"(?<=<!-- trainers -->\n).*?(?=<!-- end -->)", re.DOTALL)
+NAMED_TEST = re.compile(r" by `[^`]+`(?: and its neighbours)?")
 
 
-def document() -> str:
-    """The whole page."""
+def pages() -> dict[Path, str]:
+    """The pages that are written here, whole."""
+    readme, tables = MARKED.subn(lambda _found: f"\n{trainers_table()}\n", README.read_text(encoding="utf-8"))
+    assert tables == 1, "the README has no place for the table of trainers"
+    return {COMMANDS: commands_page(), README: readme}
+
+
+def trainers_table() -> str:
+    """The first table of docs/trainers.md, without the names of tests."""
+    lines = TRAINERS.read_text(encoding="utf-8").splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("|"))
+    end = lines.index("", start)
+    return "".join(NAMED_TEST.sub("", line) + "\n" for line in lines[start:end])
+
+
+def commands_page() -> str:
+    """All of docs/commands.md."""
     group: Any = typer.main.get_command(app)
     lines = [
         "# Commands",
@@ -32,8 +54,9 @@ def document() -> str:
         "| code | meaning |",
         "|---|---|",
         "| 0 | done |",
-        "| 1 | more rows were rejected than `--max-rejects` allows |",
-        "| 2 | options, inputs, template or tokenizer can't be used; nothing was written |",
+        "| 1 | more rows were rejected than `--max-rejects` allows; `verify` found a difference, `templates doctor` a "
+        "failure, `show` no such sample |",
+        "| 2 | options or inputs can't be used, and nothing was written; `verify` couldn't check everything |",
         "| 3 | I/O or internal failure |",
         "| 130, 143 | interrupted, terminated |",
         "",
@@ -78,11 +101,14 @@ def _default(parameter: Any) -> tuple[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or with --check only say whether it is up to date."""
-    text = document()
+    """Write the pages, or with --check only say whether they are up to date."""
+    outdated = {
+        page: text for page, text in pages().items() if not page.exists() or page.read_text(encoding="utf-8") != text
+    }
     if "--check" in arguments:
-        return int(not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text)
-    TARGET.write_text(text, encoding="utf-8")
+        return int(bool(outdated))
+    for page, text in outdated.items():
+        page.write_text(text, encoding="utf-8")
     return 0
 
 
