@@ -3,8 +3,10 @@
 import functools
 import gzip
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -266,16 +268,17 @@ def test_scripts_need_no_guard(tmp_path: Path, how: list[str], spec: str) -> Non
     assert len(list((tmp_path / "out" / "data").iterdir())) > 1
 
 
-def test_programs_from_standard_input_and_prompts(tmp_path: Path) -> None:
-    """There ``__main__`` has no file; it still has none afterwards."""
-    script = SCRIPT[: SCRIPT.index("print(summary")] + "print(summary.tally.samples, '__file__' in globals())\n"
-    done = subprocess.run(
-        [sys.executable, "-"],
-        input=script,
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr, done.stdout) == (0, "", "started __main__\n11 False\n")
+def test_programs_that_are_no_file(tmp_path: Path) -> None:
+    script = SCRIPT[: SCRIPT.index("print(summary")] + "print(summary.tally.samples, globals().get('__file__'))\n"
+    for arguments, file in ((["-"], "<stdin>"), (["-c", script], "None")):
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            input=script,
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", f"started __main__\n11 {file}\n")
+        shutil.rmtree(tmp_path / "out")

@@ -20,7 +20,7 @@ from ifttool.exporting import exporter
 from ifttool.io.atomic import SUCCESSOR
 from ifttool.packing import documents
 
-DATE = {"date": "2026-01-31"}
+DATE: dict[str, Any] = {"date": "2026-01-31"}
 
 
 def files(folder: Path | str) -> dict[str, bytes]:
