@@ -9,7 +9,7 @@ from ifttool.errors import RowError
 from ifttool.masks import loss_mask, widened, without_first
 from ifttool.outline import Outline
 from ifttool.policy import Policy
-from ifttool.prepare import Prepared
+from ifttool.prepared import Prepared
 from ifttool.recipe import Recipe
 from ifttool.samples import IntArray, LongArray, MaskArray
 from ifttool.tokenizer.anchors import AnchorMasks, Anchors

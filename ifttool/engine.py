@@ -217,7 +217,7 @@ def _main_hidden() -> Iterator[None]:
     and a script without ``if __name__ == "__main__"`` would start workers of its own there.
     """
     main = vars(sys.modules["__main__"])
-    before = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+    before: dict[str, Any] = {name: main[name] for name in ("__spec__", "__file__") if name in main}
     main.update(dict.fromkeys(before))
     try:
         yield

@@ -99,7 +99,7 @@ class Tally:
     verdicts: Counter[str] = field(default_factory=Counter)
     findings: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
-    renders: Counter[str] = field(default_factory=Counter)
+    renders: Counter[str] = field(default_factory=Counter, compare=False)
 
     def count_messages(self, roles: Iterable[str]) -> None:
         """Count the messages of a kept row. Names of roles come from the data, so only known ones become keys."""

@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ifttool.errors import RowError
 from ifttool.policy import WORST_FIRST, Policy
+from ifttool.prepared import Prepared
 from ifttool.samples import Origin
 from ifttool.template.layout import Layout
 from ifttool.template.turns import Verdict
-
-if TYPE_CHECKING:
-    from ifttool.prepare import Prepared
 
 
 class Surrounding(NamedTuple):
@@ -45,7 +43,7 @@ class Outline:
     everything: bool
     origin: Origin
     refused: RowError | None
-    detail: Callable[[], "Prepared"]
+    detail: Callable[[], Prepared]
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict | None:

@@ -161,7 +161,7 @@ def test_a_killed_run_leaves_the_old_output_and_can_be_resumed(
     assert ifttool.mask("new.jsonl", "out", resume=True, **DATE).committed
 
 
-@pytest.mark.parametrize("count", range(1, 10))
+@pytest.mark.parametrize("count", [1, 2, 6, 7, 11])
 def test_killed_between_the_renames(folder: Path, count: int) -> None:
     """Never a mixture that looks complete; both ways to go on end with the new output."""
     ifttool.mask("new.jsonl", "whole", **DATE)
