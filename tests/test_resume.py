@@ -101,7 +101,9 @@ def test_killed_and_resumed(folder: Path, function: str, count: int, options: di
     assert killed(folder, function, count, **options)
     resumed = mask(resume=True, **options)
     assert files(folder / "out") == files(folder / "whole")
-    assert resumed.as_json() == {**summary.as_json(), "rejects": "out/rejects.jsonl"}
+    # How rows were rendered is told of those that this run rendered itself.
+    told = {"rejects": "out/rejects.jsonl", "renders": resumed.as_json()["renders"]}
+    assert resumed.as_json() == {**summary.as_json(), **told}
 
 
 def test_killed_again_and_again(folder: Path) -> None:

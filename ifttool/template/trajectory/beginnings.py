@@ -6,8 +6,10 @@ them others (the number of messages, namespaces), and only that is looked at aga
 hold the same share everything but their last segment, so the work stays linear in the turns.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ifttool.template.trajectory.program import Loop, Program, Row, UnfollowedError
@@ -110,6 +112,11 @@ class Beginnings:
             for position, segment in enumerate(segments[:-1])
             if segment.reads or segment.is_open or segment.asks
         ]
+        distances = {segment.distance for _, segment in self._touchy}
+        keys = {None if distance is None else distance[0] for distance in distances}
+        self._distance = None
+        if len(keys) == 1 and None not in keys:
+            self._distance = max(distance for distance in distances if distance is not None)
         self._writes = any(segment.writes for segment in segments)
         self._asks_before = any(segment.asks for stage in self.before for segment in stage.segments)
         self.outs = [segment.out for segment in segments]
@@ -252,6 +259,8 @@ class Beginnings:
             self._extend_with_states(group, size, count, asks)
             return
         state, touchy = group.state, self._touchy
+        if not group.cursor:
+            group.cursor = self._first_that_differs(state)
         messages, tools, kwargs, kinds = row.messages, row.tools, row.kwargs, row.kinds
         cursor = group.cursor
         for cursor in range(group.cursor, len(touchy)):
@@ -263,6 +272,16 @@ class Beginnings:
         else:
             cursor = len(touchy)
         group.cursor, group.checked = cursor, size
+
+    def _first_that_differs(self, state: State) -> int:
+        """Number of the first touchy item that need be looked at, by how far it is from what it is compared with."""
+        if self._distance is None:
+            return 0
+        key, near = self._distance
+        here, there = state.get(key), self.main.states[0].get(key)
+        if type(here) is not int or type(there) is not int:
+            return 0
+        return bisect_left(self._touchy, min(here, there) - near - self.indices.start, key=itemgetter(0))
 
     def _extend_with_states(self, group: Group, size: int, count: int, asks: bool) -> None:
         row, touchy = self._row, dict(self._touchy)

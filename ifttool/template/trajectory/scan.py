@@ -1,6 +1,6 @@
 """Loops that only look: they print nothing and leave what they found in namespaces."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import Any
 
 from ifttool.template.trajectory.program import Loop, Program, Row, UnfollowedError
@@ -28,6 +28,7 @@ class Scan:
         self._reads = program.reads(loop.context)
         self._louds: dict[Any, list[int]] = {}
         self._written: dict[Any, State] = {}
+        self._left: dict[Any, list[State]] = {}
         # The namespaces before the loop are nearly always the same object; then its last item tells all.
         self._entry: State | None = None
         self._entry_loud: list[int] = []
@@ -71,20 +72,18 @@ class Scan:
         return found
 
     def _forwards(self, state: State, low: int, high: int, count: int, asks: bool) -> State:
-        """What the items from ``low`` to ``high`` leave, the last of them known from the one before."""
+        """What the items from ``low`` to ``high`` leave: each adds to what those before it left."""
         values = self._values(state)
         loud = self._loud(values, state)
-        at = bisect_right(loud, high) - 1
-        if at < 0 or loud[at] < low:
-            return _NOTHING
-        key = (loud[at], values)
-        if key not in self._written:
-            before = self._forwards(state, low, loud[at] - 1, count, asks)
+        first, stop = bisect_left(loud, low), bisect_right(loud, high)
+        left = self._left.setdefault((values, first), [])
+        while first + len(left) < stop:
+            before = left[-1] if left else _NOTHING
             now = {**state, **before}
             if self._values(now) != values:
                 raise UnfollowedError("a loop that prints nothing reads what it leaves")
-            self._written[key] = {**before, **self._own(now, loud[at], count, asks)}
-        return self._written[key]
+            left.append({**before, **self._own(now, loud[first + len(left)], count, asks)})
+        return left[stop - first - 1] if stop > first else _NOTHING
 
     def _down(self, state: State, low: int, high: int, count: int, asks: bool) -> State:
         """What the items from ``high`` down to ``low`` leave."""

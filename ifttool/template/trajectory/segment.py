@@ -142,6 +142,27 @@ class Segment:
             turns=(),
         )
 
+    @cached_property
+    def distance(self) -> tuple[str, int] | None:
+        """The namespace key whose distance from the item decides alone whether it is still the one, and how near.
+
+        Items that lie further before both values of the key than the second number have the same answers for both.
+        """
+        found = set()
+        near = 0
+        for guard in filter(_is_moving, self._guards):
+            if not isinstance(guard, IntGuard):
+                return None
+            if not any(guard.form.names()) and not guard.is_open:
+                continue  # the distance to the end: it isn't the last item
+            terms = dict(guard.form.terms)
+            keys = set(terms) - {ITEM}
+            if len(keys) != 1 or not isinstance(next(iter(keys)), str) or terms.get(ITEM) != -terms[next(iter(keys))]:
+                return None
+            found |= keys
+            near = max(near, abs(guard.form.constant) + 1)
+        return (found.pop(), near) if len(found) == 1 else None
+
     def allows(self, state: Mapping[str, Any]) -> bool:
         """Whether the namespaces are those it was recorded in."""
         return all(
