@@ -81,9 +81,17 @@ class Scan:
             before = left[-1] if left else _NOTHING
             now = {**state, **before}
             if self._values(now) != values:
-                raise UnfollowedError("a loop that prints nothing reads what it leaves")
+                return self._one_by_one(state, low, high, count, asks)
             left.append({**before, **self._own(now, loud[first + len(left)], count, asks)})
         return left[stop - first - 1] if stop > first else _NOTHING
+
+    def _one_by_one(self, state: State, low: int, high: int, count: int, asks: bool) -> State:
+        """The same for a loop that reads what it leaves, such as a counter: no item may be passed over."""
+        left = self._left.setdefault((self._values(state), low, "all"), [])
+        while low + len(left) <= high:
+            before = left[-1] if left else _NOTHING
+            left.append({**before, **self._own({**state, **before}, low + len(left), count, asks)})
+        return left[high - low]
 
     def _down(self, state: State, low: int, high: int, count: int, asks: bool) -> State:
         """What the items from ``high`` down to ``low`` leave."""
