@@ -18,9 +18,9 @@ from ifttool.worker import Worker
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# One shard comes of about this much JSONL: some 8-16 M tokens, so that a shard is worth opening and a killed
+# One shard comes of about this much JSONL: some 4-8 M tokens, so that a shard is worth opening, workers end together, and a killed
 # run loses little. Shard boundaries depend on it and on the input alone.
-SPLIT_BYTES = 32 << 20
+SPLIT_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,21 @@ def prompt_gap(render: TracedRender) -> str:
     return render.text[len(render.text) - length :]
 
 
+def _header_end(gap: str, header: str) -> int:
+    """How much of the text before a turn's content is its header, where the generation prompt isn't what precedes it.
+
+    What closes the message before may be written in another way than in the prompt (Hermes breaks the line after a
+    tool's result only there), so the opening of the turn is also looked for by its markers: all that is left of the
+    prompt from a marker on must stand in the gap, or all that is left of the gap in the prompt.
+    """
+    end = common_text(gap, header)
+    for marker in MARKER.finditer(header):
+        at, opening = gap.rfind(marker.group()), header[marker.start() :]
+        if at >= end and (gap.startswith(opening, at) or opening.startswith(gap[at:])):
+            end = at + min(len(opening), len(gap) - at)
+    return end
+
+
 def common_text(left: str, right: str) -> int:
     """Length of the longest common prefix that doesn't cut a marker in two."""
     length = 0
@@ -234,7 +249,7 @@ def judge(
     if prompt is not None and ask.starts(full, prompt):
         start = len(prompt.text)
     elif prompt is not None:
-        start = place.gap_start + common_text(full.text[place.gap_start : place.start], prompt_gap(prompt))
+        start = place.gap_start + _header_end(full.text[place.gap_start : place.start], prompt_gap(prompt))
         ask.general = ask.general and _is_constant(full.pieces, place.gap_start, place.start)
     else:
         start = place.start

@@ -340,3 +340,18 @@ def test_generation_tags_decide_by_default_and_completions_on_request() -> None:
     assert shown(template, chat, spans="generation") == f"{head}«Hello»<|im_end|>\n"
     assert shown(template, chat, spans="completion") == f"{head}«Hello<|im_end|>»\n"
     assert run(worker(CHATML, spans="generation"), [chat]).left_out == [(1, "IFT401")]
+
+
+@pytest.mark.parametrize("ending", ["", " ", "\n\n"])
+def test_a_header_after_a_message_that_is_closed_otherwise_than_in_the_prompt_is_not_trained(ending: str) -> None:
+    # The built-in hermes breaks the line behind a tool's result in the generation prompt only: verdict `prompt`.
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>"
+        "{{ '\n' if loop.last or m.role != 'tool' else ending }}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    chat = row(user("Hi"), tool("12"), assistant("Noon."))
+    assert shown(template.replace("ending", repr(ending)), chat) == (
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>tool\n12<|im_end|>"
+        f"{ending}<|im_start|>assistant\n«Noon.<|im_end|>»\n"
+    )
