@@ -18,8 +18,8 @@ from ifttool.worker import Worker
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# One shard comes of about this much JSONL: some 4-8 M tokens, so that a shard is worth opening, workers end together, and a killed
-# run loses little. Shard boundaries depend on it and on the input alone.
+# One shard comes of about this much JSONL: some 4-8 M tokens. Larger ones leave workers idle at the end of a run,
+# smaller ones aren't worth opening. Shard boundaries depend on it and on the input alone.
 SPLIT_BYTES = 16 << 20
 
 

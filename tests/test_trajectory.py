@@ -285,3 +285,17 @@ def test_numbers_without_a_loop_are_constants() -> None:
     trace = Trace()
     assert TracedInt(trace, 3, constant(3)) == 3
     assert not trace.guards
+
+
+def test_a_template_whose_segments_hardly_come_back_is_given_up() -> None:
+    # Prints the names of arguments, so that every kind of call is a segment of its own.
+    template = CHATML.replace("{{ m.content }}", "{{ m.content }}{% for k in m.extra or {} %}{{ k }}{% endfor %}")
+    bench = Bench(template)
+    analyser = Analyser(bench.template)
+    for number in range(450):
+        conversation = chat(*"abcdefghijklmnopqr")  # too long for plans
+        conversation.messages[1]["extra"] = {f"k{number}": 1}
+        analyser.assemble(conversation, [1, 3])
+    renders = analyser.take_renders()
+    assert 390 <= renders["segments"] <= 410
+    assert analyser.assemble(chat("a", "b"), [1]) is None

@@ -11,7 +11,7 @@ from ifttool.errors import UsageError
 
 TRAIN, VALIDATION = "train", "validation"
 SHARD_TOKENS = 10_000_000
-"""Tokens of a shard where no option says otherwise: about what 32 MiB of JSONL give without an arrangement."""
+"""Tokens of a shard where no option says otherwise: about what 32 MB of JSONL give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,8 @@ class Arrangement:
     weights: Mapping[str, Weight] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.validation is not None and not 0 < self.validation < 1:
-            raise UsageError(
-                f"--validation can't be {float(self.validation):g}", hint="give a share between 0 and 1, such as 0.01"
-            )
+        if self.validation is not None:
+            _check_share(self.validation)
         if self.dedup not in ("none", "exact"):
             raise UsageError(f"--dedup can't be {self.dedup!r}", hint="choose exact or none")
         if self.shards is not None and self.shard_tokens is not None:
@@ -56,6 +54,8 @@ class Arrangement:
     @classmethod
     def of(cls, *, validation: float | None = None, **options: Any) -> "Arrangement":
         """From options as they are given; ``validation`` counts as the decimal number that it is written as."""
+        if validation is not None:
+            _check_share(validation)  # neither nan nor inf makes a fraction
         return cls(validation=None if validation is None else Fraction(str(validation)), **options)
 
     @property
@@ -115,3 +115,8 @@ class Arrangement:
             # Inputs of one glob share a limit.
             "groups": {source: weight.group for source, weight in self.weights.items()},
         }
+
+
+def _check_share(share: Fraction | float) -> None:
+    if not 0 < share < 1:
+        raise UsageError(f"--validation can't be {float(share):g}", hint="give a share between 0 and 1, such as 0.01")

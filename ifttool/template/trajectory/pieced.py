@@ -15,6 +15,9 @@ from ifttool.template.trajectory.program import UnfollowedError
 _ATTEMPTS = 48
 _FAILURES = 0.5
 _CHECKED_TURNS = 6
+# Nor is one for which rows keep teaching something new: what is learnt is compared with the reference each time.
+_ENOUGH = 400
+_LESSONS = 0.3
 
 Located = Callable[[Conversation, Sequence[int]], tuple[Any, ...]]
 """The reference: the text of a conversation, and for each turn its intervals, verdict and ending."""
@@ -35,7 +38,7 @@ class Pieced:
     def __init__(self, template: ChatTemplate, reference: Located) -> None:
         self._template, self._reference = template, reference
         self._assembler: Assembler | None = None
-        self._attempts = self._failures = 0
+        self._attempts = self._failures = self._lessons = 0
         self.is_open = True
         self.why = ""
 
@@ -57,6 +60,10 @@ class Pieced:
                 self.is_open = False
             return None
         self.why = ""
+        if self._assembler.generation != before:
+            self._lessons += 1
+            if self._attempts >= _ENOUGH and self._lessons > _LESSONS * self._attempts:
+                self._close("the template's segments hardly ever come back")
         if self._assembler.generation != before and not self._holds(conversation, kinds, turns, found):
             self._close("what was learnt isn't what the template gives")
             return None

@@ -23,6 +23,9 @@ from ifttool.template.trajectory.segment import PARAMETERS, Segment, SegmentComp
 from ifttool.template.trajectory.walk import piece_texts
 from ifttool.template.turns import GENERATED_ROLES, has_text, judge
 
+# Qwen3 has 19 on 9,000 tool dialogues. What is beyond the bound is judged again each time.
+MAX_WINDOWS = 2_000
+
 _Step = tuple[Segment, State, int]
 """A segment, the namespaces before it, and its item (-1: none)."""
 
@@ -91,7 +94,7 @@ class Windows:
             if window.check(row.messages, row.tools, row.kwargs, row.kinds, {}, turn, count, False):
                 return Placed(window, turn, around.first)
         window, holds = around.judged()
-        if holds:
+        if holds and self.judged < MAX_WINDOWS:
             known.append(window)
             self.judged += 1
             self.fresh.append(turn)
