@@ -247,6 +247,17 @@ def test_work_grows_with_the_turns_and_not_with_their_square(monkeypatch: pytest
             "{% if add_generation_prompt %}[assistant]{% endif %}",
             id="neighbours",
         ),
+        pytest.param(
+            "{% set ns = namespace(before='') %}{% for m in messages %}{{ 'new ' if ns.before != m.role }}"
+            "{{ 'after system ' if ns.before == 'system' }}[{{ m.role }}]{{ m.content }}</s>{% set ns.before = m.role %}"
+            "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}",
+            id="roles in a namespace",
+        ),
+        pytest.param(
+            "{% set first = messages[0].role %}{% for m in messages %}{{ first if first == 'system' else '-' }}"
+            "[{{ m.role }}]{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}",
+            id="a role in a variable",
+        ),
     ],
 )  # fmt: skip
 def test_what_a_segment_reads_decides_where_it_fits(template: str) -> None:

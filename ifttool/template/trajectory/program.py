@@ -223,12 +223,13 @@ class Program:
             return False
         nodes = tuple(piece.node for piece in recorded.pieces)
         blocks = tuple(piece.block for piece in recorded.pieces)
-        out = self._outs.setdefault((nodes, blocks, recorded.kind), len(self._outs))
+        roles = dict(_roles(nodes, row, recorded.item))
+        out = self._outs.setdefault((nodes, blocks, recorded.kind, tuple(roles.values())), len(self._outs))
         exit_ = recorded.exit
         if isinstance(exit_, LoopExit):
             whole = exit_.view[:2] == (constant(0), variable(COUNT))
             exit_ = Loop(self._number(exit_.context), *exit_.view, self._number(exit_.after), whole)  # type: ignore[assignment]
-        segment = Segment(recorded, len(self._known), out, exit_, dict(_roles(nodes, row, recorded.item)))
+        segment = Segment(recorded, len(self._known), out, exit_, roles)
         self._known[key] = segment
         place = self._places[context]
         place.segments.setdefault(recorded.kind, []).append(segment)

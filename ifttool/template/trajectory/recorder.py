@@ -9,14 +9,16 @@ from jinja2.utils import missing
 
 from ifttool.records import Message
 from ifttool.template.chat_template import traced_message
-from ifttool.template.symbols import Node, Piece
+from ifttool.template.symbols import Cut, Leaf, Map, Node, Piece
 from ifttool.template.traced_containers import TracedDict, TracedList
 from ifttool.template.traced_markup import UntraceableError
-from ifttool.template.tracing import Trace, TracedStr, merged_pieces
+from ifttool.template.tracing import Trace, TracedStr, is_fixed, merged_pieces
 from ifttool.template.trajectory.affine import ITEM, Affine, FlagGuard, KindGuard, StateGuard
-from ifttool.template.trajectory.nodes import resolved
+from ifttool.template.trajectory.nodes import message_indices, resolved
 from ifttool.template.trajectory.numbers import TracedFlag, TracedInt
 from ifttool.template.trajectory.views import MessageView, SpyNamespace
+
+_ROLES = frozenset({"system", "developer", "user", "assistant", "model", "tool", "function", "ipython"})
 
 MISSING = "<missing>"
 """State of a namespace key that wasn't set."""
@@ -145,7 +147,7 @@ class Recorder:
                 effects.append(Effect(key, value.form))
                 self._state[key] = self._value(value.form)
             elif isinstance(value, str):
-                pieces = merged_pieces(value.pieces if isinstance(value, TracedStr) else (Piece(value, value),))
+                pieces = _lasting(value.pieces if isinstance(value, TracedStr) else (Piece(value, value),))
                 effects.append(Effect(key, Words(tuple(piece.node for piece in pieces))))
                 pieces = tuple(Piece(resolved(piece.node, self._value), piece.text, piece.block) for piece in pieces)
                 self._texts[key] = pieces
@@ -262,6 +264,26 @@ class Recorder:
         return TracedStr.of(self.trace, self._texts[key]) if isinstance(value, Words) else value
 
 
+def _lasting(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
+    """Text for a namespace, where the kind of its message is forgotten: roles become what they say.
+
+    Raises:
+        UntraceableError: A role isn't one of the usual words; as template text it could forge a control token.
+    """
+    told = []
+    for piece in pieces:
+        if (
+            isinstance(piece.node, Leaf | Map | Cut)
+            and is_fixed(piece.node)
+            and any(True for _ in message_indices(piece.node))
+        ):
+            if piece.text.lower() not in _ROLES:
+                raise UntraceableError("a namespace holds an unusual role")
+            piece = Piece(piece.text, piece.text, piece.block)  # noqa: PLW2901
+        told.append(piece)
+    return merged_pieces(told)
+
+
 def _canonical(value: Any) -> Any:
     """What a variable holds, as a hashable value.
 
@@ -271,7 +293,9 @@ def _canonical(value: Any) -> Any:
     if value is missing or value is None or type(value) in (bool, int, float, str):
         return value if value is not missing else ("missing",)
     if isinstance(value, TracedStr):
-        return ("text", type(value).__name__, value.nodes)
+        # The role of a message is the same for every message of its kind, but not for every message of that number.
+        told = tuple((piece.node, piece.text if is_fixed(piece.node) else None) for piece in value.pieces)
+        return ("text", type(value).__name__, told)
     if isinstance(value, TracedInt):
         return ("number", value.form)
     if isinstance(value, MessageView):
