@@ -12,6 +12,9 @@ from ifttool.errors import UsageError
 
 IGNORE_LABEL = -100
 
+# What packs have beside tokens and targets; which of them depends on the layout.
+_OF_PACKS = ("seq_lengths", "seq_start_id", "position_ids")
+
 Row = Mapping[str, Any]
 """A row of a shard with ``input_ids``, and ``labels`` or ``loss_mask``."""
 
@@ -23,14 +26,17 @@ def row_labels(row: Row) -> list[int]:
     """Labels of a row, unshifted: its ``labels``, else what its ``loss_mask`` says; as long as ``input_ids``.
 
     Raises:
-        UsageError: It has neither.
+        UsageError: It has neither, or the one it has isn't as long as ``input_ids``.
     """
-    if row.get("labels") is not None:
-        return list(row["labels"])
-    if row.get("loss_mask") is not None:
-        pairs = zip(row["input_ids"], row["loss_mask"], strict=True)
-        return [token if is_target else IGNORE_LABEL for token, is_target in pairs]
-    raise UsageError("the row has neither labels nor loss_mask", hint="make shards with mask")
+    name = next((name for name in ("labels", "loss_mask") if row.get(name) is not None), None)
+    if name is None:
+        raise UsageError("the row has neither labels nor loss_mask", hint="make shards with mask")
+    ids, targets = row["input_ids"], list(row[name])
+    if len(targets) != len(ids):
+        raise UsageError(f"the row has {len(ids)} input_ids and {len(targets)} {name}", hint="make its shard again")
+    if name == "labels":
+        return targets
+    return [token if is_target else IGNORE_LABEL for token, is_target in zip(ids, targets, strict=True)]
 
 
 def next_token_labels(row: Row) -> list[int]:
@@ -72,9 +78,20 @@ def automodel_sample(row: Row) -> dict[str, list[int]]:
 
 
 def automodel_dataset(data_files: DataFiles, *, split: str = "train", tokenizer: Any = None) -> "_Dataset":
-    """A dataset of NeMo Automodel: ``dataset: {_target_: ifttool.adapters.automodel_dataset, data_files: …}``."""
+    """A dataset of NeMo Automodel: ``dataset: {_target_: ifttool.adapters.automodel_dataset, data_files: …}``.
+
+    Raises:
+        UsageError: The shards are packed: its items don't say where a sample ends, so attention would cross over.
+    """
     del tokenizer
-    return _Dataset(_load(data_files, split), automodel_sample)
+    rows = _load(data_files, split)
+    packed = next((name for name in _OF_PACKS if name in rows.column_names), None)
+    if packed is not None:
+        raise UsageError(
+            f"the shards are packed (they have {packed}), and automodel_dataset would make one sample of each pack",
+            hint="name the shards that mask wrote, and let the trainer pack",
+        )
+    return _Dataset(rows, automodel_sample)
 
 
 def torchtitan_sequence(row: Row) -> Any:

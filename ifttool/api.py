@@ -112,11 +112,13 @@ class Rows(Iterator[dict[str, Any]]):
 
     Attributes:
         tally: What was counted so far; everything once the rows are used up.
+        files: What is read for them, ``-`` for standard input: files that may not be written meanwhile.
     """
 
-    def __init__(self, rows: Iterator[dict[str, Any]], tally: Tally) -> None:
+    def __init__(self, rows: Iterator[dict[str, Any]], tally: Tally, files: Sequence[str] = ()) -> None:
         self._rows = rows
         self.tally = tally
+        self.files = tuple(files)
 
     def __next__(self) -> dict[str, Any]:
         return next(self._rows)
@@ -141,9 +143,9 @@ def render(
     """
     recipe = resolve_recipe(**options, generation_prompt=generation_prompt)
     template = build_template(recipe, load_tokenizer(recipe.tokenizer).special_tokens)
-    tally = Tally()
-    rows = render_rows(_sources(inputs), recipe, template, tally, on_reject or _raise, stdin=stdin)
-    return Rows(rows, tally)
+    tally, sources = Tally(), _sources(inputs)
+    rows = render_rows(sources, recipe, template, tally, on_reject or _raise, stdin=stdin)
+    return Rows(rows, tally, _files_read(sources, options))
 
 
 def unroll(
@@ -166,8 +168,8 @@ def unroll(
     """
     _check_unroll(train_on)
     recipe = resolve_recipe(train_on=train_on, tool_arguments=tool_arguments, input_format=input_format)
-    tally = Tally()
-    return Rows(unroll_rows(_sources(inputs), recipe, tally, on_reject or _raise, stdin=stdin), tally)
+    tally, sources = Tally(), _sources(inputs)
+    return Rows(unroll_rows(sources, recipe, tally, on_reject or _raise, stdin=stdin), tally, sources)
 
 
 def unroll_shards(
@@ -360,7 +362,7 @@ def run(
         RunError: I/O failed.
     """
     from ifttool.arranging.mixture import expand_mixture  # noqa: PLC0415
-    from ifttool.running.chain import run_manifest, run_steps  # noqa: PLC0415
+    from ifttool.running.chain import check_steps, read_run, repeat_run, run_steps  # noqa: PLC0415
     from ifttool.running.replay import Replay  # noqa: PLC0415
 
     path = Path(recipe)
@@ -368,17 +370,22 @@ def run(
     if path.suffix == ".json":
         if output is None:
             raise UsageError("a manifest doesn't say where to write", hint="name a folder with -o")
-        repeated, replay = run_manifest(path, Path(output), force=force, workers=workers, **given)
-        if depfile is not None and repeated.shards.committed:
-            read = {"tokenizer": replay.recipe.tokenizer} if isinstance(replay, Replay) else {}
-            _write_depfile(depfile, output, replay.sources, read, str(path))
+        replay = read_run(path, Path(output), force=force)
+        read = {"tokenizer": replay.recipe.tokenizer} if isinstance(replay, Replay) else {}
+        write = _depfile_writer(depfile, [output], replay.sources, read, str(path))
+        repeated = repeat_run(replay, Path(output), force=force, workers=workers, **given)
+        if repeated.shards.committed:
+            write()
         return repeated
     given |= {"stdin": stdin} | ({"force": True} if force else {}) | ({} if workers is None else {"workers": workers})
     steps = recipe_steps(path, output)
+    sources, _ = expand_mixture(steps[0].inputs)
+    check_steps(steps, sources, given)
+    outputs = [step.output for step in steps]
+    write = _depfile_writer(depfile, outputs, sources, steps[0].options, str(path))
     summary = run_steps(steps, STEPS, given)
-    if depfile is not None and summary.shards.committed:
-        sources, _ = expand_mixture(steps[0].inputs)
-        _write_depfile(depfile, steps[-1].output, sources, steps[0].options, str(path))
+    if summary.shards.committed:
+        write()
     return summary
 
 
@@ -470,7 +477,10 @@ def _write(
     recipe_options: dict[str, Any] = {
         name: value for name, value in options.items() if name not in WriteOptions.__annotations__
     }
+    if options.get("overflow") == "truncate" and options.get("max_length") is None:
+        raise UsageError("--overflow truncate needs a length to cut at", hint="give --max-length, or leave it out")
     sources, weights = expand_mixture(inputs)
+    write_depfile = _depfile_writer(options.get("depfile"), [output], sources, recipe_options)
     arranging: dict[str, Any] = {
         name: value for name, value in options.items() if name in ArrangeOptions.__annotations__
     }
@@ -491,24 +501,34 @@ def _write(
         workers=options.get("workers"),
         resume=options.get("resume", False),
     )
-    depfile = options.get("depfile")
-    if depfile is not None and summary.committed:
-        _write_depfile(depfile, output, sources, recipe_options)
+    if summary.committed:
+        write_depfile()
     return summary
 
 
-def _write_depfile(
-    depfile: str | os.PathLike[str],
-    output: str | os.PathLike[str],
+def _depfile_writer(
+    depfile: str | os.PathLike[str] | None,
+    outputs: Sequence[str | os.PathLike[str]],
     sources: Sequence[str],
     options: Mapping[str, Any],
     *others: str,
-) -> None:
-    from ifttool.running.depfile import make_target, shard_prerequisites, write_depfile  # noqa: PLC0415
+) -> Callable[[], None]:
+    """What writes the dependency file of the last output once it is there. That it can is checked here."""
+    from ifttool.running.depfile import check_depfile, make_target, write_depfile  # noqa: PLC0415
+
+    if depfile is None:
+        return lambda: None
+    path, target = Path(depfile), make_target(outputs[-1])
+    files = [*others, *_files_read(sources, options)]
+    check_depfile(path, target=target, prerequisites=files, outputs=[os.fspath(output) for output in outputs])
+    return lambda: write_depfile(path, target=target, prerequisites=files)
+
+
+def _files_read(sources: Sequence[str], options: Mapping[str, Any]) -> list[str]:
+    from ifttool.running.depfile import shard_prerequisites  # noqa: PLC0415
 
     template, tokenizer = options.get("template"), options.get("tokenizer", "default")
-    files = shard_prerequisites(sources, template=template, tokenizer=tokenizer)
-    write_depfile(Path(depfile), target=make_target(output), prerequisites=[*others, *files])
+    return shard_prerequisites(sources, template=template, tokenizer=tokenizer)
 
 
 def _sources(inputs: Inputs) -> list[str]:

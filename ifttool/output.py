@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from ifttool.io.atomic import (
     REFUSED,
     SUCCESSOR,
     atomic_writer,
+    copy_atomic,
     fsync_directory,
     prepare_output_dir,
     remove_temporaries,
@@ -24,6 +26,8 @@ from ifttool.shards import FileFormat, ShardInfo, file_sha256, merge_parts
 from ifttool.split import PartPaths, SplitResult
 from ifttool.tokenizer.load import Tokenizer
 
+_FOLDERS = ("data", "provenance", "tokenizer")
+_DOCUMENTS = ("manifest.json", "README.md")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -158,8 +162,12 @@ class FolderSink:
         return rejects
 
     def discard(self) -> None:
-        for folder in (self.root,) if self._replaces else (self.root / "data", self.root / "provenance"):
+        for folder in (self.root,) if self._replaces else [self.root / name for name in _FOLDERS]:
             shutil.rmtree(folder, ignore_errors=True)
+        for name in _DOCUMENTS:
+            # The folder was empty when the run began, but for a list of rejects.
+            with suppress(OSError):
+                (self.root / name).unlink(missing_ok=True)
 
     def commit(self) -> None:
         """Replace the earlier output, if there is one, by what is whole now."""
@@ -177,7 +185,7 @@ class FolderSink:
         for name in _TOKENIZER_FILES:
             source = tokenizer.folder / name
             if source.is_file():
-                shutil.copyfile(source, folder / name)
+                copy_atomic(source, folder / name)
         if not (folder / "tokenizer_config.json").exists():
             config = {"tokenizer_class": "PreTrainedTokenizerFast", **tokenizer.special_tokens}
             write_bytes_atomic(folder / "tokenizer_config.json", _json(config))

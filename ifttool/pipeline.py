@@ -10,7 +10,10 @@ from ifttool.arranging.phase import Phase, check_arrangement
 from ifttool.arranging.spec import Arrangement
 from ifttool.engine import Task, default_workers, run_tasks
 from ifttool.errors import UsageError
+from ifttool.io.atomic import REFUSED
 from ifttool.io.input_digests import InputDigests
+from ifttool.io.inputs import STDIN, printable
+from ifttool.io.places import check_written, is_inside
 from ifttool.ledger import SourceLedger, Tally
 from ifttool.manifest import complete, schema_metadata
 from ifttool.output import FileSink, FolderSink, Shard, Sink, join_rejects, listed_rejects
@@ -88,6 +91,26 @@ class Target:
         """What of it decides the bytes, for the manifest: not where they go."""
         return {"format": self.file_format, "columns": list(self.columns), "layout": self.layout}
 
+    def check(self, sources: Sequence[str], arrangement: Arrangement) -> None:
+        """Refuse what can't be written here, or would be written over an input, before anything is written.
+
+        Raises:
+            UsageError: The file, or what lies beside it, is an input, or the folder holds one; or see
+                :func:`ifttool.arranging.phase.check_arrangement`.
+        """
+        check_arrangement(arrangement, sources, is_file=self.is_file)
+        if self.is_file:
+            refused = self.path.with_name(f"{self.path.stem}.{REFUSED}")
+            places = {"-o": self.path, "the list of rejected rows": self.rejects, "that of a refused run": refused}
+            check_written(places, sources)
+            return
+        for source in sources:
+            if source != STDIN and is_inside(source, self.path):
+                raise UsageError(
+                    f"the output folder {printable(str(self.path))} holds the input {printable(source)}",
+                    hint="choose another folder",
+                )
+
     def open(self, *, staged: bool = False, keep: bool = False) -> Sink:
         """Prepare the place. ``staged``: parts are to be arranged before they are shards.
 
@@ -157,7 +180,7 @@ def run_shards(
     worker = Worker(recipe, eager=_works_here(sources, workers))
     worker.check_fit()
     arrangement = arrangement or Arrangement()
-    check_arrangement(arrangement, sources, is_file=target.is_file)
+    target.check(sources, arrangement)
     options = _options(target, tolerance, arrangement)
     key = run_key(worker, sources, options)
     if resume and (manifest := finished_run(target.path, key, force=target.force)) is not None:

@@ -13,6 +13,7 @@ import ifttool
 from helpers import SAMPLES, read_shards, run_python
 from ifttool import adapters
 from ifttool.errors import UsageError
+from ifttool.packing.schema import LAYOUTS, packed_schema
 
 IGNORE = -100
 Row = dict[str, Any]
@@ -62,6 +63,20 @@ def test_lengths_fit(row: Row) -> None:
 def test_rows_without_targets_are_refused() -> None:
     with pytest.raises(UsageError, match="neither labels nor loss_mask"):
         adapters.row_labels({"input_ids": [1, 2]})
+
+
+def test_rows_whose_targets_are_too_few_are_refused() -> None:
+    for name in ("labels", "loss_mask"):
+        with pytest.raises(UsageError, match=f"the row has 3 input_ids and 2 {name}"):
+            adapters.automodel_sample({"input_ids": [1, 2, 3], name: [0, 1]})
+
+
+@pytest.mark.parametrize("layout", ["default", "trl", "unsloth", "transformers", "megatron-bridge"])
+def test_automodel_refuses_packs(monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
+    names = list(packed_schema(LAYOUTS[layout], {}).names)
+    monkeypatch.setattr(adapters, "_load", lambda *_: SimpleNamespace(column_names=names))
+    with pytest.raises(UsageError, match="the shards are packed"):
+        adapters.automodel_dataset("packed.parquet")
 
 
 def test_torchtitan(monkeypatch: pytest.MonkeyPatch) -> None:

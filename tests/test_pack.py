@@ -431,7 +431,7 @@ def test_force_and_repeat(masked: Path, tmp_path: Path) -> None:
 def test_nothing_to_pack_gives_an_empty_shard(tmp_path: Path) -> None:
     path = write_shard(tmp_path / "in.parquet", numbered_rows([9]))
     summary = ifttool.pack(path, tmp_path / "out", length=5)
-    assert (summary.total.packs, summary.total.rate, summary.total.overlong) == (0, 1.0, 1)
+    assert (summary.total.packs, summary.total.rate, summary.total.overlong) == (0, 0.0, 1)
     table = pq.read_table(next((tmp_path / "out" / "data").iterdir()))
     assert (table.num_rows, table.column_names[0]) == (0, "input_ids")
 

@@ -218,11 +218,14 @@ def test_show_prints_a_recipe_that_does_the_same(folder: Path, cli: RunCli, monk
     unset = {line.split()[1] for line in shown.out.splitlines() if line.startswith("# ")}
     keys = {name.replace("_", "-") for name in option_types(STEPS["mask"])}
     assert keys <= unset | table.keys()
-    (folder / "shown.toml").write_text(shown.out)
+    # Paths in it are absolute: it runs from wherever it is put.
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "shown.toml").write_text(shown.out)
+    assert cli("run", "--show", "recipe.toml", "-o", "b").code == 2
     assert not (folder / "a").exists()
-    assert cli("run", "recipe.toml", "--quiet").code == 0
+    assert cli("run", folder / "recipe.toml", "--quiet").code == 0
     before = files(folder / "a") | files(folder / "p")
-    assert cli("run", "shown.toml", "--quiet", "--force").code == 0
+    assert cli("run", "elsewhere/shown.toml", "--quiet", "--force").code == 0
     assert files(folder / "a") | files(folder / "p") == before
 
 

@@ -98,6 +98,10 @@ def report_packs(summary: "PackSummary", output: str) -> None:
 
 
 def _sentence(fill: "Fill") -> str:
+    if not fill.packs:
+        return (
+            f"no packs: {f'nothing fits into {fill.length:,} tokens' if fill.overlong else 'there is nothing to pack'}"
+        )
     return (
         f"{counted(fill.sequences, 'sample')} in {counted(fill.packs, 'pack')} of {fill.length:,}, "
         f"{fill.rate:.2%} full ({counted(fill.padding, 'token')} of padding)"

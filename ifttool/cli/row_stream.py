@@ -13,6 +13,7 @@ from ifttool.cli.console import RejectReporter, counted, say, summarize
 from ifttool.cli.run import DATA, DONE
 from ifttool.errors import RowError
 from ifttool.io.atomic import atomic_writer
+from ifttool.io.places import check_written
 from ifttool.ledger import reject_line
 from ifttool.output import check_new_file
 from ifttool.records import Place
@@ -56,7 +57,7 @@ def write_rows(
     encode = _text if text_only else msgspec.json.Encoder().encode
     reporter = RejectReporter(quiet=quiet)
     with ExitStack() as stack:
-        log = None if rejects is None else stack.enter_context(atomic_writer(rejects))
+        log: BinaryIO | None = None
 
         def refuse(place: Place, data: bytes | None, error: RowError, kind: str) -> None:
             reporter(place, error, kind)
@@ -64,6 +65,10 @@ def write_rows(
                 log.write(reject_line(place, data, error, kind=kind))
 
         rows = make_rows(refuse)
+        written = {"--rejects": rejects, "-o": None if output == "-" else Path(output)}
+        check_written({what: path for what, path in written.items() if path is not None}, rows.files)
+        if rejects is not None:
+            log = stack.enter_context(atomic_writer(rejects))
         with _open(output, force=force) as out:
             for row in rows:
                 out.write(encode(row) + b"\n")

@@ -82,7 +82,9 @@ def _shown(recipe: Path, output: str | None) -> str:
         name: {key: parameter.default for key, parameter in inspect.signature(shell).parameters.items()}
         for name, shell in shells.items()
     }
-    return resolved_text(api.recipe_steps(recipe, output), api.STEPS, defaults)
+    # Absolute, since a recipe file's paths count from wherever the text will be put.
+    target = None if output is None else Path(output).absolute()
+    return resolved_text(api.recipe_steps(recipe.absolute(), target), api.STEPS, defaults)
 
 
 def _report(summary: "ChainSummary", *, quiet: bool) -> int:

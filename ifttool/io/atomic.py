@@ -75,6 +75,11 @@ def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:
         file.write(data)
 
 
+def copy_atomic(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Copy a small file whole or not at all; see ``atomic_writer``. The name in an error is the target's."""
+    write_bytes_atomic(target, Path(source).read_bytes())
+
+
 def prepare_output_dir(path: str | os.PathLike[str], *, force: bool) -> Path:
     """Make sure that there is an empty folder to write an output into.
 
@@ -96,20 +101,9 @@ def prepare_output_dir(path: str | os.PathLike[str], *, force: bool) -> Path:
         RunError: The operating system refused.
     """
     folder = Path(path)
+    stale, rest = check_output_dir(path, force=force)
     try:
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{path} is a file; the output is a folder")
         folder.mkdir(parents=True, exist_ok=True)
-        entries = sorted(folder.iterdir())
-        stale = [entry for entry in entries if _is_temporary(entry)]
-        rest = [entry for entry in entries if not _is_temporary(entry)]
-        # A run with too many rejects leaves just their list; trying again must not need --force.
-        if rest and not force and [entry.name for entry in rest] != [_REJECTS]:
-            raise UsageError(
-                f"the output folder {path} isn't empty",
-                hint="choose another folder, or replace its content with --force",
-            )
-        _refuse_foreign(folder, rest, was_interrupted=bool(stale))
         is_finished = folder / _MANIFEST in rest
         for entry in stale if is_finished else rest + stale:
             _remove(entry)
@@ -119,6 +113,35 @@ def prepare_output_dir(path: str | os.PathLike[str], *, force: bool) -> Path:
     except OSError as error:
         raise RunError(f"can't prepare the output folder {path}: {error.strerror}") from error
     return folder
+
+
+def check_output_dir(path: str | os.PathLike[str], *, force: bool) -> tuple[list[Path], list[Path]]:
+    """What :func:`prepare_output_dir` refuses, without changing anything.
+
+    Returns:
+        What lies in the folder: what a run that died left half-written, and the rest.
+
+    Raises:
+        UsageError: The path is a file, or the folder isn't empty and may not be emptied.
+        RunError: The operating system refused.
+    """
+    folder = Path(path)
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{path} is a file; the output is a folder")
+        entries = sorted(folder.iterdir()) if folder.exists() else []
+        stale = [entry for entry in entries if _is_temporary(entry)]
+        rest = [entry for entry in entries if not _is_temporary(entry)]
+        # A run with too many rejects leaves just their list; trying again must not need --force.
+        if rest and not force and [entry.name for entry in rest] != [_REJECTS]:
+            raise UsageError(
+                f"the output folder {path} isn't empty",
+                hint="choose another folder, or replace its content with --force",
+            )
+        _refuse_foreign(folder, rest, was_interrupted=bool(stale))
+    except OSError as error:
+        raise RunError(f"can't prepare the output folder {path}: {error.strerror}") from error
+    return stale, rest
 
 
 def replace_output(folder: Path) -> None:

@@ -1,14 +1,13 @@
 """What stands beside packed shards: tokenizer, dataset card, manifest."""
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ifttool import __version__
-from ifttool.io.atomic import write_bytes_atomic
+from ifttool.io.atomic import copy_atomic, write_bytes_atomic
 from ifttool.io.input_digests import InputDigest
 from ifttool.ledger import Tally
 from ifttool.manifest import versions
@@ -77,7 +76,7 @@ def _copy_tokenizer(folders: Iterable[Path], output: Path) -> dict[str, Any] | N
     target = output / "tokenizer"
     target.mkdir()
     for path in sorted(source.iterdir()):
-        shutil.copyfile(path, target / path.name)
+        copy_atomic(path, target / path.name)
     files = {path.name: file_sha256(path) for path in sorted(target.iterdir())}
     return {"sha256": files.get("tokenizer.json"), "files": files}
 

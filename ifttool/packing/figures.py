@@ -42,8 +42,8 @@ class Fill:
 
     @property
     def rate(self) -> float:
-        """Share of the packs' room that is used; 1 if there are no packs."""
-        return self.used / (self.packs * self.length) if self.packs else 1.0
+        """Share of the packs' room that is used; 0 if there are no packs."""
+        return self.used / (self.packs * self.length) if self.packs else 0.0
 
     def __add__(self, other: "Fill") -> "Fill":
         return Fill(

@@ -1,5 +1,6 @@
 """A packing run: shards → lengths → plan → packed shards → manifest."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,11 +8,12 @@ from ifttool.errors import RowError, UsageError
 from ifttool.io.atomic import atomic_writer
 from ifttool.io.input_digests import InputDigests
 from ifttool.io.inputs import printable
+from ifttool.io.places import is_inside
 from ifttool.ledger import Tally, reject_line
 from ifttool.output import FolderSink, Shard
 from ifttool.packing.documents import common_metadata, complete
 from ifttool.packing.figures import Fill, PackSummary
-from ifttool.packing.inputs import InputShard, find_shards
+from ifttool.packing.inputs import find_shards
 from ifttool.packing.options import PackOptions
 from ifttool.packing.split_packer import SplitPacker
 from ifttool.packing.survey import OVERLONG, Survey, survey_shard
@@ -35,7 +37,10 @@ def pack_shards(names: Sequence[str], output: Path, options: PackOptions, *, for
         RowError: A row is too long, and that is an error by ``overlong``; nothing was written.
         RunError: I/O failed, or an input is damaged or changed; nothing was committed.
     """
-    shards = _check_places(find_shards(names), output)
+    shards = find_shards(names)
+    if not shards:
+        raise UsageError("there are no shards to pack")
+    check_output(output, [shard.path for shard in shards])
     with InputDigests([shard.path for shard in shards]) as digests:
         surveys = [survey_shard(shard, length=options.length, unread=options.form.unread) for shard in shards]
         if options.overlong == "error":
@@ -68,14 +73,17 @@ def _pack_splits(surveys: Sequence[Survey], output: Path, options: PackOptions) 
     return fills, written
 
 
-def _check_places(shards: list[InputShard], output: Path) -> list[InputShard]:
-    if not shards:
-        raise UsageError("there are no shards to pack")
-    if output.suffix in (".parquet", ".arrow"):
-        raise UsageError(f"{printable(str(output))} is a file's name", hint="packs go into a folder")
-    if any(Path(shard.path).resolve().is_relative_to(output.resolve()) for shard in shards):
-        raise UsageError(f"the output folder {printable(str(output))} holds the input", hint="choose another one")
-    return shards
+def check_output(output: str | os.PathLike[str], files: Sequence[str]) -> None:
+    """Refuse a place where packs can't go.
+
+    Raises:
+        UsageError: It is named like a file, or one of ``files``, which are read, lies in it.
+    """
+    shown = printable(os.fspath(output))
+    if Path(output).suffix in (".parquet", ".arrow"):
+        raise UsageError(f"{shown} is a file's name", hint="packs go into a folder")
+    if any(is_inside(path, output) for path in files):
+        raise UsageError(f"the output folder {shown} holds the input", hint="choose another one")
 
 
 def _refuse_overlong(surveys: Sequence[Survey]) -> None:

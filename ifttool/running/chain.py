@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ifttool.packing.runner import pack_shards
+from ifttool.errors import UsageError
+from ifttool.io.atomic import check_output_dir
+from ifttool.io.inputs import STDIN, printable
+from ifttool.io.places import is_inside
+from ifttool.packing.options import PackOptions
+from ifttool.packing.runner import check_output, pack_shards
 from ifttool.pipeline import RunSummary, run_shards
 from ifttool.running.recipe_file import PACK, Functions, Step
 from ifttool.running.replay import PackReplay, Replay, read_pack_replay, read_replay
@@ -49,21 +54,52 @@ def run_steps(steps: Sequence[Step], functions: Functions, given: Mapping[str, A
     if not others or not shards.committed:
         return ChainSummary(shards, first.output)
     (second,) = others
-    forced = {"force": True} if given.get("force") or given.get("resume") else {}
-    packed = functions[PACK](second.inputs, second.output, **{**second.options, **forced})
+    packed = functions[PACK](second.inputs, second.output, **{**second.options, **_forced(given)})
     return ChainSummary(shards, first.output, packed, second.output)
 
 
-def run_manifest(
-    path: Path, output: Path, *, force: bool, workers: int | None, on_progress: Any, resume: bool
-) -> tuple[ChainSummary, Replay | PackReplay]:
-    """Repeat the run that wrote a manifest, and say what it was; see :mod:`ifttool.running.replay`."""
-    packing = read_pack_replay(path)
-    if packing is not None:
-        packed = pack_shards(packing.sources, output, packing.options, force=force)
+def check_steps(steps: Sequence[Step], sources: Sequence[str], given: Mapping[str, Any]) -> None:
+    """Refuse packing that can't be done before the run whose shards it packs, which may take hours.
+
+    Args:
+        steps: As for :func:`run_steps`.
+        sources: The inputs of the first one, as files.
+        given: As for :func:`run_steps`.
+
+    Raises:
+        UsageError: An option of packing or its output can't be used.
+    """
+    first, *others = steps
+    for step in others:
+        options = {name: value for name, value in step.options.items() if name != "force"}
+        if "length" not in options:
+            raise UsageError(f"{PACK}.length is missing", hint="say how many tokens a pack holds")
+        try:
+            PackOptions(**options)
+        except UsageError as error:
+            raise UsageError(f"[{PACK}]: {error.message}", hint=error.hint) from None
+        if is_inside(step.output, first.output) or is_inside(first.output, step.output):
+            raise UsageError(
+                f"{PACK}.output {printable(step.output)} and output {printable(first.output)} hold each other",
+                hint="choose folders beside each other",
+            )
+        check_output(step.output, [name for name in sources if name != STDIN])
+        check_output_dir(step.output, force=bool({**step.options, **_forced(given)}.get("force")))
+
+
+def read_run(path: Path, output: Path, *, force: bool) -> Replay | PackReplay:
+    """The run that wrote a manifest; see :mod:`ifttool.running.replay`."""
+    return read_pack_replay(path) or read_replay(path, output, force=force)
+
+
+def repeat_run(
+    replay: Replay | PackReplay, output: Path, *, force: bool, workers: int | None, on_progress: Any, resume: bool
+) -> ChainSummary:
+    """Do a run once more."""
+    if isinstance(replay, PackReplay):
+        packed = pack_shards(replay.sources, output, replay.options, force=force)
         shards = RunSummary(packed.tally, packed.shards, True, packed.rejects)
-        return ChainSummary(shards, str(output), packed, str(output), _notes(packing)), packing
-    replay = read_replay(path, output, force=force)
+        return ChainSummary(shards, str(output), packed, str(output), _notes(replay))
     summary = run_shards(
         replay.recipe,
         replay.sources,
@@ -74,7 +110,12 @@ def run_manifest(
         workers=workers,
         resume=resume,
     )
-    return ChainSummary(summary, str(output), notes=_notes(replay)), replay
+    return ChainSummary(summary, str(output), notes=_notes(replay))
+
+
+def _forced(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A run that is finished rather than begun replaces what it packed before."""
+    return {"force": True} if given.get("force") or given.get("resume") else {}
 
 
 def _notes(replay: Replay | PackReplay) -> tuple[str, ...]:

@@ -2,12 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ifttool.errors import UsageError
 from ifttool.io.atomic import write_bytes_atomic
 from ifttool.io.inputs import STDIN, printable
+from ifttool.io.places import check_written, is_inside
+from ifttool.output import check_new_file, listed_rejects
 from ifttool.tokenizer.load import DEFAULT_TOKENIZER, locate_tokenizer
 
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
@@ -29,11 +31,48 @@ def write_depfile(path: Path, *, target: str, prerequisites: Iterable[str]) -> N
         UsageError: A name holds what a Makefile can't.
         RunError: It can't be written.
     """
+    write_bytes_atomic(path, _rules(target, prerequisites).encode("utf-8", "surrogateescape"))
+
+
+def check_depfile(path: Path, *, target: str, prerequisites: Sequence[str], outputs: Sequence[str]) -> None:
+    """Refuse, before a run, what :func:`write_depfile` would fail at or write over.
+
+    Args:
+        path: The dependency file.
+        target: As for :func:`write_depfile`.
+        prerequisites: As for :func:`write_depfile`.
+        outputs: Where the run writes: folders, which needn't be there yet, or a single file.
+
+    Raises:
+        UsageError: The file is a prerequisite or part of an output, it can't be made there, or a name holds what a
+            Makefile can't.
+    """
+    _rules(target, prerequisites)
+    written: dict[str, Path] = {}
+    is_made_with_output = False
+    for output in map(Path, outputs):
+        if output.suffix in (".parquet", ".arrow"):
+            written |= {"-o": output, "the list of rejected rows": listed_rejects(output)}
+        elif is_inside(path, output):
+            raise UsageError(
+                f"--depfile {printable(str(path))} lies in the output folder {printable(str(output))}",
+                hint="write it beside that folder",
+            )
+        else:
+            is_made_with_output |= is_inside(output, path.parent)
+    if not is_made_with_output:
+        check_new_file(path, force=True)
+    if path.is_dir():
+        raise UsageError(f"--depfile {printable(str(path))} is a folder", hint="name a file")
+    check_written({**written, "--depfile": path}, prerequisites)
+
+
+def _rules(target: str, prerequisites: Iterable[str]) -> str:
     files = [name for name in dict.fromkeys(prerequisites) if name != STDIN]
     needed = "".join(f" {escaped(name, is_target=False)}" for name in files)
     lines = [f"{escaped(target, is_target=True)}:{needed}"]
     lines += [f"{escaped(name, is_target=True)}:" for name in files if "%" not in name]  # else: a pattern
-    write_bytes_atomic(path, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def shard_prerequisites(sources: Iterable[str], *, template: str | None, tokenizer: str) -> list[str]:

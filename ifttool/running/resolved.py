@@ -16,7 +16,7 @@ from ifttool.tokenizer.load import DEFAULT_TOKENIZER
 
 
 def resolved_text(steps: Sequence[Step], functions: Functions, defaults: Mapping[str, Mapping[str, Any]]) -> str:
-    """The steps as a recipe file. Paths in it are as seen from the current folder.
+    """The steps as a recipe file.
 
     Args:
         steps: What is to be done.
