@@ -91,7 +91,11 @@ def _by_jinja(text: str, cases: Sequence[Case]) -> list[str]:
 
 
 def _by_plans(analyser: Analyser, cases: Sequence[Case]) -> list[str]:
-    return [analyser.analyse(case.conversation, case.turns).text for case in cases]
+    """As the worker does it: by a plan or from segments, else by a trace."""
+    return [
+        (analyser.assemble(case.conversation, case.turns) or analyser.analyse(case.conversation, case.turns)).text
+        for case in cases
+    ]
 
 
 def _timed(work: Callable[[], list[str]]) -> tuple[float, list[str]]:
@@ -154,9 +158,9 @@ def body(options: Options, result: Result) -> None:
         "Rendering alone, microseconds a conversation",
         ["template", "data", "conversations", "Jinja", "plans", "plans, again", "ratio", "ratio, again"],
         rows,
-        note=f"Data: {data.origin(options)}; CPU time of one process. *plans* starts from nothing, so it contains all "
-        "tracing and compiling; *again* is the same conversations once more. Both with all turns located, which Jinja "
-        "doesn't do. Texts are compared.",
+        note=f"Data: {data.origin(options)}; CPU time of one process. *plans* (and segments) start from nothing, so "
+        "this has all tracing and compiling in it; *again* is the same conversations once more. Both with all turns "
+        "located, which Jinja doesn't do. Texts are compared.",
     )
 
 
