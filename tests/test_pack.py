@@ -440,7 +440,7 @@ def test_memory_does_not_grow_with_the_tokens(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(spill, "BUFFERED_TOKENS", 100_000)
     monkeypatch.setattr(split_packer, "ROW_GROUP_TOKENS", 10_000)
     peaks = []
-    for count in (2, 8):
+    for count in (4, 16):
         rng = np.random.default_rng(0)
         folder = tmp_path / str(count)
         for index in range(count):
@@ -457,8 +457,9 @@ def test_memory_does_not_grow_with_the_tokens(tmp_path: Path, monkeypatch: pytes
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         shutil.rmtree(folder)
-    # 1.8 million tokens more are 7 MB of ids alone; a row costs some 60 bytes, and there are 3,600 more.
-    assert peaks[1] - peaks[0] < 1_000_000
+    # 3.6 million tokens more are 14 MB of ids alone; a row costs some 60 bytes, and there are 7,200 more. What the thread
+    # that writes still holds at the peak, up to a megabyte, differs from run to run.
+    assert peaks[1] - peaks[0] < 2_000_000
 
 
 def test_examples_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: RunCli) -> None:

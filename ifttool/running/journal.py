@@ -54,16 +54,26 @@ class Journal:
             else:
                 self._done[entry["split"]] = entry
         _check_unchanged(self._inputs, root)
-        self._file: BinaryIO = self._path.open("ab")
-        self._file.truncate(_whole_bytes(self._path))
-        if not found:
-            self._write(header)
+        self._header = None if found else header
+        self._file: BinaryIO | None = None
 
     def __enter__(self) -> "Journal":
+        self._file = self._path.open("ab")
+        try:
+            self._file.truncate(_whole_bytes(self._path))
+            if self._header is not None:
+                self._write(self._header)
+        except BaseException:  # Ctrl-C as well
+            self._file.close()
+            raise
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._file.close()
+        self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def clear_leftovers(self) -> None:
         """Remove what a killed run left in its folders and this one won't use."""
@@ -101,7 +111,7 @@ class Journal:
 
     def remove(self) -> None:
         """Remove the journal of a run that is complete, or given up."""
-        self._file.close()
+        self._close()
         self._path.unlink(missing_ok=True)
 
     def _digests_of(self, paths: PartPaths, *, known: Mapping[Path, str] | None = None) -> dict[str, str]:
@@ -120,6 +130,7 @@ class Journal:
         return True
 
     def _write(self, line: Mapping[str, Any]) -> None:
+        assert self._file is not None
         self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
