@@ -254,6 +254,18 @@ def test_work_grows_with_the_turns_and_not_with_their_square(monkeypatch: pytest
             id="roles in a namespace",
         ),
         pytest.param(
+            "{% set ns = namespace(a=0, b=0) %}{% for m in messages %}{% set ns.a = ns.a + 1 %}{% set ns.b = ns.a %}"
+            "{{ 'x' if ns.a != ns.b }}{{ 'y' if ns.b > 2 }}[{{ m.role }}]{{ m.content }}</s>{% endfor %}"
+            "{% if add_generation_prompt %}[assistant]{% endif %}",
+            id="numbers that follow each other",
+        ),
+        pytest.param(
+            "{% set ns = namespace(k=none) %}{% for m in messages %}{% if m.role == 'system' %}{% set ns.k = 5 %}{% endif %}"
+            "{% if ns.k is none %}{% set ns.k = 'a' %}{% elif ns.k is number %}{% set ns.k = ns.k + 1 %}{% endif %}"
+            "[{{ m.role }}]{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}",
+            id="a number or not",
+        ),
+        pytest.param(
             "{% set first = messages[0].role %}{% for m in messages %}{{ first if first == 'system' else '-' }}"
             "[{{ m.role }}]{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}",
             id="a role in a variable",
@@ -290,6 +302,18 @@ def test_what_is_not_followed_is_left_to_the_slower_way(template: str) -> None:
     bench = Bench(template)
     with pytest.raises(UnfollowedError):
         bench.assemble(chat("a", "b", "c", "d"))
+
+
+def test_a_namespace_that_holds_a_message_is_not_taken_for_one_that_holds_nothing() -> None:
+    bench = Bench(
+        "{% set ns = namespace() %}{% for m in messages %}{{ 'seen ' if ns.m is defined }}[{{ m.role }}]{{ m.content }}"
+        "</s>{% if m.content == 'keep' %}{% set ns.m = m %}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    bench.assemble(chat("a", "b", "c", "d"))
+    bench.assemble(chat("a", "keep"))  # nothing reads it any more
+    with pytest.raises(UnfollowedError):
+        bench.assemble(chat("a", "keep", "c", "d"))
 
 
 def test_numbers_without_a_loop_are_constants() -> None:

@@ -146,6 +146,13 @@ class StateGuard:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberGuard:
+    """That a namespace key holds a number at the start of a segment that reckons with it."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class FlagGuard:
     """Whether the generation prompt is asked for."""
 

@@ -13,7 +13,7 @@ from ifttool.template.symbols import Cut, Leaf, Map, Node, Piece
 from ifttool.template.traced_containers import TracedDict, TracedList
 from ifttool.template.traced_markup import UntraceableError
 from ifttool.template.tracing import Trace, TracedStr, is_fixed, merged_pieces
-from ifttool.template.trajectory.affine import ITEM, Affine, FlagGuard, KindGuard, StateGuard
+from ifttool.template.trajectory.affine import ITEM, Affine, FlagGuard, KindGuard, NumberGuard, StateGuard, variable
 from ifttool.template.trajectory.nodes import message_indices, resolved
 from ifttool.template.trajectory.numbers import TracedFlag, TracedInt
 from ifttool.template.trajectory.views import MessageView, SpyNamespace
@@ -22,6 +22,8 @@ _ROLES = frozenset({"system", "developer", "user", "assistant", "model", "tool",
 
 MISSING = "<missing>"
 """State of a namespace key that wasn't set."""
+OPAQUE = "<opaque>"
+"""State of a namespace key that holds what isn't followed. No guard asks for it, so no segment that reads it fits."""
 
 Context = tuple[Any, ...]
 """Where a template is and what its variables hold: renders in the same context go on in the same way."""
@@ -138,26 +140,31 @@ class Recorder:
         self._item = -1
 
     def _settle(self) -> list[Effect]:
-        """Carry what was written over to the state; what it means for a replay is the effect."""
+        """Carry what was written over to the state; what it means for a replay is the effect.
+
+        Forms name what namespaces held at the start of the segment, so the state changes only at the end.
+        """
         effects = []
+        after = dict(self._state)
         for key, value in self._written.items():
             if key.startswith("local"):
                 continue
             if isinstance(value, TracedInt):
                 effects.append(Effect(key, value.form))
-                self._state[key] = self._value(value.form)
+                after[key] = self._value(value.form)
             elif isinstance(value, str):
                 pieces = _lasting(value.pieces if isinstance(value, TracedStr) else (Piece(value, value),))
                 effects.append(Effect(key, Words(tuple(piece.node for piece in pieces))))
                 pieces = tuple(Piece(resolved(piece.node, self._value), piece.text, piece.block) for piece in pieces)
                 self._texts[key] = pieces
-                self._state[key] = Words(tuple(piece.node for piece in pieces))
+                after[key] = Words(tuple(piece.node for piece in pieces))
             elif value is None or isinstance(value, bool | int | float):
                 effects.append(Effect(key, value))
-                self._state[key] = value
+                after[key] = value
             else:
-                effects.append(Effect(key, MISSING))
-                self._state[key] = value
+                effects.append(Effect(key, OPAQUE))
+                after[key] = value
+        self._state = after
         return effects
 
     def _value(self, form: Affine) -> int:
@@ -255,7 +262,8 @@ class Recorder:
             return self._written[key]
         value = self._state.get(key, MISSING)
         if isinstance(value, int) and not isinstance(value, bool):
-            return TracedInt(self.trace, value, Affine(((key, 1),), 0))
+            self.trace.guards[NumberGuard(key)] = None
+            return TracedInt(self.trace, value, variable(key))
         if not (value is None or isinstance(value, bool | float | str | Words)):
             raise UntraceableError("a namespace holds more than text and numbers")
         self.trace.guards[StateGuard(key, value)] = None

@@ -13,6 +13,7 @@ from ifttool.template.trajectory.affine import (
     FlagGuard,
     IntGuard,
     KindGuard,
+    NumberGuard,
     StateGuard,
 )
 from ifttool.template.trajectory.nodes import message_indices, resolved, with_messages
@@ -37,6 +38,8 @@ class SegmentCompiler(Compiler):
                 self.lines.append(f"if {found} is not {guard.value}: return None")
             else:
                 self.lines.append(f"if {found} != {self.constant(guard.value)}: return None")
+        elif isinstance(guard, NumberGuard):
+            self.lines.append(f"if state.get({guard.key!r}).__class__ is not int: return None")
         elif isinstance(guard, FlagGuard):
             self.lines.append(f"if {'not ' if guard.answer else ''}asks: return None")
         else:
@@ -151,6 +154,8 @@ class Segment:
         found = set()
         near = 0
         for guard in filter(_is_moving, self._guards):
+            if isinstance(guard, NumberGuard):
+                continue  # distances are asked for between numbers only
             if not isinstance(guard, IntGuard):
                 return None
             if not any(guard.form.names()) and not guard.is_open:
@@ -189,7 +194,7 @@ class Segment:
 
 
 def _keys(guard: Any) -> Sequence[str]:
-    if isinstance(guard, StateGuard):
+    if isinstance(guard, StateGuard | NumberGuard):
         return (guard.key,)
     form = guard.form if isinstance(guard, IntGuard) else guard.index if isinstance(guard, KindGuard) else None
     return tuple(form.names()) if form is not None else ()
@@ -217,6 +222,6 @@ def _is_open(guard: Any) -> bool:
 
 def _is_moving(guard: Any) -> bool:
     """Whether a guard's answer may differ in a render of fewer messages, or after other namespaces."""
-    if isinstance(guard, StateGuard | FlagGuard):
+    if isinstance(guard, StateGuard | NumberGuard | FlagGuard):
         return True
     return any(form.mentions("n") or any(form.names()) for form in _forms(guard))
