@@ -108,12 +108,17 @@ class TracingEnvironment(ChatEnvironment):
     def run(self, template: jinja2.Template, variables: dict[str, Any], trace: Trace) -> TracedStr:
         """Render once on traced variables; raises whatever the template raises."""
         self.trace, self._blocks = trace, 0
-        module = template.root_render_func.__globals__
+        self.take_doors(template)
+        return self._concat(template.root_render_func(template.new_context(variables)))
+
+    def take_doors(self, template: jinja2.Template) -> dict[str, Any]:
+        """Put traced functions where a compiled template would flatten text; gives the names that it looks up."""
+        module: dict[str, Any] = template.root_render_func.__globals__
         module["str"] = self.text_of
         module["str_join"] = self._concat
         # Only `{% autoescape %}` leads there; no published template has it.
         module["escape"] = module["Markup"] = module["markup_join"] = _untraceable
-        return self._concat(template.root_render_func(template.new_context(variables)))
+        return module
 
     # -- text ----------------------------------------------------------------------------------------------------
 

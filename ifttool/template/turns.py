@@ -28,6 +28,13 @@ _ROLE = re.compile(r"assistant|model|bot|gpt|response", re.IGNORECASE)
 HEADER_FIELDS = frozenset({"role", "name"})
 
 
+# Some templates spell markers with the role ('<|' + role + '|>'). A role of the data may be any word, and ``end`` would
+# end a turn there, so only those that are roles count as the template's own text.
+ROLE_WORDS = frozenset(
+    ("system", "developer", "user", "human", "assistant", "model", "gpt", "bot", "tool", "function", "ipython",
+     "observation", "environment", "context", "documents")
+)  # fmt: skip
+
 GENERATED_ROLES = frozenset({"assistant", "model"})
 """Roles whose turns a model writes, after a generation prompt."""
 

@@ -23,6 +23,7 @@ from tokenizers import AddedToken
 from ifttool.errors import RowError
 from ifttool.template.layout import Layout
 from ifttool.template.symbols import Leaf, Node, owner
+from ifttool.template.turns import ROLE_WORDS
 from ifttool.tokenizer.encoded import EncodedBatch
 from ifttool.tokenizer.load import Tokenizer
 from ifttool.tokenizer.reference import encode_texts
@@ -34,13 +35,6 @@ _BLOCK_SIZE = 0x7FF0
 # Some publishers (DeepSeek) don't flag their turn markers as special. Pipes give them away; <think> and <tool_call>
 # belong to the data as much as to the template and stay untouched.
 _PIPED = re.compile(r"<[|｜].*[|｜]>")
-
-# Some templates spell markers with the role ('<|' + role + '|>'). A role of the data may be any word, and ``end`` would
-# end a turn there, so only those that are roles count as the template's own text.
-_ROLES = frozenset(
-    ("system", "developer", "user", "human", "assistant", "model", "gpt", "bot", "tool", "function", "ipython",
-     "observation", "environment", "context", "documents")
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +137,7 @@ class ControlTokens:
         pieces = [text[low:high] for low, high in pairwise(positions)]
         return self._find_expected(
             [
-                piece if owner(node) is None or (_is_role(node) and piece.casefold() in _ROLES) else None
+                piece if owner(node) is None or (_is_role(node) and piece.casefold() in ROLE_WORDS) else None
                 for piece, node in zip(pieces, layout.nodes, strict=True)
             ]
         )
@@ -214,7 +208,7 @@ def own_texts(layout: Layout) -> list[str | None]:
             texts.append(node)
         elif index in layout.empty:
             texts.append("")
-        elif isinstance(node, Leaf) and _is_role(node) and layout.roles[label.message] in _ROLES:
+        elif isinstance(node, Leaf) and _is_role(node) and layout.roles[label.message] in ROLE_WORDS:
             texts.append(layout.roles[label.message])
         else:
             texts.append(None)

@@ -82,7 +82,7 @@ class Beginnings:
     """
 
     def __init__(self, program: Program, row: Row, stages: Sequence[Stage]) -> None:
-        self._program, self._row, self.stages = program, row, stages
+        self._program, self._row = program, row
         speaking = [
             number
             for number, stage in enumerate(stages)

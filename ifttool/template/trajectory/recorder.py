@@ -17,8 +17,7 @@ from ifttool.template.trajectory.affine import ITEM, Affine, FlagGuard, KindGuar
 from ifttool.template.trajectory.nodes import message_indices, resolved
 from ifttool.template.trajectory.numbers import TracedFlag, TracedInt
 from ifttool.template.trajectory.views import MessageView, SpyNamespace
-
-_ROLES = frozenset({"system", "developer", "user", "assistant", "model", "tool", "function", "ipython"})
+from ifttool.template.turns import ROLE_WORDS
 
 MISSING = "<missing>"
 """State of a namespace key that wasn't set."""
@@ -285,7 +284,7 @@ def _lasting(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
             and is_fixed(piece.node)
             and any(True for _ in message_indices(piece.node))
         ):
-            if piece.text.lower() not in _ROLES:
+            if piece.text.casefold() not in ROLE_WORDS:
                 raise UntraceableError("a namespace holds an unusual role")
             piece = Piece(piece.text, piece.text, piece.block)  # noqa: PLW2901
         told.append(piece)

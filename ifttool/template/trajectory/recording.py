@@ -25,8 +25,19 @@ _FOLLOW = "ifttool_follow"  # the filter that marks the loops to follow
 OPEN_TYPES.update((SpyLoop, SpyNamespace))
 
 
+class _RecordingCodeGenerator(TracingCodeGenerator):
+    """Tells the recorder where a followed loop is left."""
+
+    def visit_Break(self, node: nodes.Node, frame: Frame) -> None:  # noqa: N802 - Jinja's name
+        if getattr(node, "leaves_followed_loop", False):
+            self.writeline("environment.leave_loop()", node)
+        self.writeline("break", node)
+
+
 class RecordingEnvironment(TracingEnvironment):
     """Renders traced data into recordings. One at a time."""
+
+    code_generator_class = _RecordingCodeGenerator
 
     def __init__(self, *, clock: datetime) -> None:
         super().__init__(clock=clock)
@@ -69,11 +80,7 @@ class RecordingEnvironment(TracingEnvironment):
             Exception: Whatever the template raises, or an operation that isn't followed.
         """
         self.trace, self._recorder = recorder.trace, recorder
-        module = program.template.root_render_func.__globals__
-        module["str"] = self.text_of
-        module["str_join"] = self._concat
-        module["escape"] = module["Markup"] = module["markup_join"] = _untraceable
-        module["LoopContext"] = _loop_context
+        self.take_doors(program.template)["LoopContext"] = _loop_context
         context = program.template.new_context(dict(variables))
         render = program.template.root_render_func(context)
         program.watch(render)
@@ -88,18 +95,6 @@ class RecordingEnvironment(TracingEnvironment):
     def leave_loop(self) -> None:
         """Called by the compiled template where it breaks out of a followed loop."""
         self._recorder.break_loop()
-
-
-class _RecordingCodeGenerator(TracingCodeGenerator):
-    """Tells the recorder where a followed loop is left."""
-
-    def visit_Break(self, node: nodes.Node, frame: Frame) -> None:  # noqa: N802 - Jinja's name
-        if getattr(node, "leaves_followed_loop", False):
-            self.writeline("environment.leave_loop()", node)
-        self.writeline("break", node)
-
-
-RecordingEnvironment.code_generator_class = _RecordingCodeGenerator
 
 
 def _or_traced(test: Any) -> Any:
@@ -117,10 +112,6 @@ def _asked_first(function: Any) -> Any:
 
 def _answer(value: Any) -> Any:
     return bool(value) if isinstance(value, TracedFlag) else value
-
-
-def _untraceable(*args: Any) -> Any:
-    raise UntraceableError("autoescape")
 
 
 def _loop_context(iterable: Any, undefined: Any, *args: Any) -> Any:

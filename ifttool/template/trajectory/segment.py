@@ -20,7 +20,6 @@ from ifttool.template.trajectory.nodes import message_indices, resolved, with_me
 from ifttool.template.trajectory.recorder import MISSING, Effect, Recorded, Words
 
 PARAMETERS = "messages, tools, kwargs, kinds, state, i, n, asks"
-_OPERATORS = {"==": "==", "<": "<", "<=": "<="}
 
 
 class SegmentCompiler(Compiler):
@@ -28,7 +27,7 @@ class SegmentCompiler(Compiler):
 
     def check(self, guard: Any) -> None:
         if isinstance(guard, IntGuard):
-            asked = f"{guard.form.source()} {_OPERATORS[guard.operator]} 0"
+            asked = f"{guard.form.source()} {guard.operator} 0"
             self.lines.append(f"if {f'not ({asked})' if guard.answer else asked}: return None")
         elif isinstance(guard, KindGuard):
             self.lines.append(f"if kinds[{guard.index.source()}] != {guard.kind}: return None")
@@ -91,11 +90,8 @@ class Segment:
         self.counts = self.is_open or any(form.mentions("n") for guard in self._guards for form in _forms(guard))
         self.counts |= any(isinstance(value, Affine) and value.mentions("n") for _, value in self._effects)
         self.asks = any(isinstance(guard, FlagGuard) for guard in self._guards)
-        indices = [index for node in self.nodes for index in message_indices(node)]
-        forms = [index for index in indices if isinstance(index, Affine)]
-        self.is_movable = all(form.terms == ((ITEM, 1),) for form in forms)
-        self.reach = max((-form.constant for form in forms), default=0)
-        self.fixed_messages = frozenset(index for index in indices if isinstance(index, int))
+        indices = (index for node in self.nodes for index in message_indices(node))
+        self.reach = max((-index.constant for index in indices if isinstance(index, Affine)), default=0)
         self.owned = any(owner(node) is not None for node in self.nodes)
         self.is_silent = not self.nodes
         # Nothing but the question for a generation prompt decides whether it comes next.
