@@ -1,5 +1,6 @@
 """One input row → the texts to encode and the character intervals that bear loss."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -54,6 +55,10 @@ class Preparer:
         eos: Text of the tokenizer's EOS token, if it has one.
         use_plans: As for :class:`Analyser`.
         has_anchors: Whether the mask of a policy can be found without positions. Given, samples may be outlines.
+
+    Attributes:
+        analyser: Renders conversations and locates turns.
+        renders: How conversations were rendered, by :attr:`Analyser.way`.
     """
 
     def __init__(
@@ -68,7 +73,8 @@ class Preparer:
         self._recipe = recipe
         self._selection = recipe.selection
         self._eos = eos
-        self.analyser = Analyser(template, use_plans=use_plans)
+        self.analyser = Analyser(template, use_plans=use_plans, accepts=self._is_anchored)
+        self.renders: Counter[str] = Counter()
         # What bears loss is the same for every row of a layout; layouts live as long as their plans.
         self._policies: WeakKeyDictionary[Layout, Policy] = WeakKeyDictionary()
         self._has_anchors = has_anchors
@@ -104,18 +110,20 @@ class Preparer:
             yield self._sample(row, part, located, turn=len(part.messages) - 1, key=key)
 
     def _located(self, conversation: Conversation, turns: Sequence[int]) -> "_Located":
-        if self._outlines:
-            found = self.analyser.assemble(conversation, turns)
-            if isinstance(found, Analysis):
-                return _Located(turns, found, (self._policy(found.layout),))
-            if found is not None:
-                policies = tuple(self._policy(placed.window.layout) for placed in found.turns)
-                assert self._has_anchors is not None
-                if all(map(self._has_anchors, policies)):
-                    return _Located(turns, found, policies)
-                self._outlines = False  # this template's turns have no anchors: it would be the same for every row
-        analysis = self.analyser.analyse(conversation, turns)
-        return _Located(turns, analysis, (self._policy(analysis.layout),))
+        found = self.analyser.assemble(conversation, turns) if self._outlines else None
+        if found is None:
+            found = self.analyser.analyse(conversation, turns)
+        self.renders[self.analyser.way] += 1
+        if isinstance(found, Analysis):
+            return _Located(turns, found, (self._policy(found.layout),))
+        return _Located(turns, found, tuple(self._policy(placed.window.layout) for placed in found.turns))
+
+    def _is_anchored(self, found: Assembled) -> bool:
+        """Whether the mask of what was put together can be found without positions."""
+        has_anchors = self._has_anchors
+        return has_anchors is not None and all(
+            has_anchors(self._policy(placed.window.layout)) for placed in found.turns
+        )
 
     def _policy(self, layout: Layout) -> Policy:
         policy = self._policies.get(layout)

@@ -120,7 +120,8 @@ class Worker:
                 batch, chars = [], 0
         if batch:
             yield self._finish(batch, tally, refuse)
-        tally.renders += self._preparer.analyser.take_renders()
+        tally.renders += self._preparer.renders
+        self._preparer.renders.clear()
 
     def _finish(self, batch: Sequence[_Row], tally: Tally, refuse: Refuse) -> Samples:
         """Encode, mask and fit a batch of rows, and book each of them."""

@@ -327,10 +327,10 @@ def test_a_template_whose_segments_hardly_come_back_is_given_up() -> None:
     template = CHATML.replace("{{ m.content }}", "{{ m.content }}{% for k in m.extra or {} %}{{ k }}{% endfor %}")
     bench = Bench(template)
     analyser = Analyser(bench.template)
+    found = 0
     for number in range(450):
         conversation = chat(*"abcdefghijklmnopqr")  # too long for plans
         conversation.messages[1]["extra"] = {f"k{number}": 1}
-        analyser.assemble(conversation, [1, 3])
-    renders = analyser.take_renders()
-    assert 390 <= renders["segments"] <= 410
+        found += analyser.assemble(conversation, [1, 3]) is not None
+    assert 390 <= found <= 410
     assert analyser.assemble(chat("a", "b"), [1]) is None

@@ -1,7 +1,6 @@
 """Conversations → analyses: by a compiled plan where one fits, else by tracing."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,16 +52,26 @@ class Analyser:
     Args:
         template: The chat template.
         use_plans: Whether to compile plans; without, every conversation is traced.
+        accepts: Whether there is a use for a conversation that was put together; None for all.
+
+    Attributes:
+        way: How the last conversation was rendered: ``plan``, ``segments``, or ``trace`` and why.
     """
 
-    def __init__(self, template: ChatTemplate, *, use_plans: bool = True) -> None:
+    def __init__(
+        self,
+        template: ChatTemplate,
+        *,
+        use_plans: bool = True,
+        accepts: Callable[[Assembled], bool] | None = None,
+    ) -> None:
         self._template = template
         self._use_plans = use_plans
         self._shapes: dict[Any, _Shape] = {}
         self._kinds: dict[Any, int] = {}
         self._pieces = 0
-        self._renders: Counter[str] = Counter()
-        self._pieced = Pieced(template, self._trace_located)
+        self._pieced = Pieced(template, self._trace_located, accepts)
+        self.way = ""
 
     def analyse(self, conversation: Conversation, turns: Sequence[int]) -> Analysis:
         """Render a conversation and locate the given turns in it.
@@ -76,7 +85,7 @@ class Analyser:
         replayed = self._replayed(shape, conversation)
         if replayed is not None:
             return replayed
-        self._renders[f"trace: {self._pieced.why}" if self._pieced.why else "trace"] += 1
+        self.way = f"trace: {self._pieced.why}" if self._pieced.why else "trace"
         shape.sightings += 1
         compiles = shape.sightings >= COMPILE_AT_SIGHT and len(shape.plans) + shape.refused < PLANS_PER_SHAPE
         traced = self._trace(conversation, turns, general=compiles)
@@ -99,20 +108,15 @@ class Analyser:
             return None
         found = self._pieced.assemble(conversation, kinds, turns)
         if found is not None:
-            self._renders["segments"] += 1
+            self.way = "segments"
             shape.sightings += 1
         return found
-
-    def take_renders(self) -> Counter[str]:
-        """How conversations were rendered since this was last asked: ``plan``, ``segments``, ``trace: why``."""
-        taken, self._renders = self._renders, Counter()
-        return taken
 
     def _replayed(self, shape: _Shape, conversation: Conversation) -> Analysis | None:
         for plan in shape.plans:
             texts = plan.replay(conversation.messages, conversation.tools, self._template.kwargs)
             if texts is not None:
-                self._renders["plan"] += 1
+                self.way = "plan"
                 return Analysis(plan.layout, texts)
         return None
 

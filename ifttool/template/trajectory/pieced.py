@@ -29,14 +29,17 @@ class Pieced:
     Args:
         template: The chat template.
         reference: Renders a conversation and locates turns the slower way.
+        accepts: Whether the caller has a use for what was put together.
 
     Attributes:
         is_open: Whether it is worth trying.
         why: Why the last conversation couldn't be put together; empty if it could.
     """
 
-    def __init__(self, template: ChatTemplate, reference: Located) -> None:
-        self._template, self._reference = template, reference
+    def __init__(
+        self, template: ChatTemplate, reference: Located, accepts: Callable[[Assembled], bool] | None = None
+    ) -> None:
+        self._template, self._reference, self._accepts = template, reference, accepts
         self._assembler: Assembler | None = None
         self._attempts = self._failures = self._lessons = 0
         self.is_open = True
@@ -54,23 +57,31 @@ class Pieced:
         try:
             found = self._assembler.assemble(conversation, kinds, turns)
         except UnfollowedError as error:
-            self._failures += 1
-            self.why = str(error)
-            if self._failures >= _ATTEMPTS and self._failures > _FAILURES * self._attempts:
-                self.is_open = False
+            self._fail(str(error))
             return None
         self.why = ""
         if self._assembler.generation != before:
             self._lessons += 1
             if self._attempts >= _ENOUGH and self._lessons > _LESSONS * self._attempts:
                 self._close("the template's segments hardly ever come back")
-        if self._assembler.generation != before and not self._holds(conversation, kinds, turns, found):
-            self._close("what was learnt isn't what the template gives")
+            if not self._holds(conversation, kinds, turns, found):
+                # Something was read that left no guard: nothing learnt can be trusted.
+                self._close("what was learnt isn't what the template gives")
+                return None
+        if self._accepts is not None and not self._accepts(found):
+            self._fail("a turn isn't found from control tokens alone")
             return None
         return found
 
+    def _fail(self, why: str) -> None:
+        """Note a conversation that goes the slower way."""
+        self.why = why
+        self._failures += 1
+        if self._failures >= _ATTEMPTS and self._failures > _FAILURES * self._attempts:
+            self._close(why)
+
     def _close(self, why: str) -> None:
-        """Give up on this template: where something was read that left no guard, nothing learnt can be trusted."""
+        """Give up on this template."""
         self.is_open, self.why = False, why
 
     def _holds(self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int], found: Assembled) -> bool:
