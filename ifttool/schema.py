@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ifttool.io.arrow_arrays import flag_array, number_array, optional_int_array, string_array
-from ifttool.samples import LongArray, Samples
+from ifttool.samples import IntArray, LongArray, MaskArray, Samples
 
 FORMAT = "ifttool.examples/1"
 IGNORE_LABEL = -100
@@ -63,7 +63,7 @@ def training_batch(samples: Samples, schema: pa.Schema) -> pa.RecordBatch:
     flat: dict[str, Callable[[], npt.NDArray[Any]]] = {
         "input_ids": lambda: ids,
         "loss_mask": lambda: mask,
-        "labels": lambda: np.where(mask.view(np.bool_), ids, np.int32(IGNORE_LABEL)),
+        "labels": lambda: labels_of(ids, mask),
         "attention_mask": lambda: np.ones(len(ids), np.int8),
     }
     arrays = [pa.ListArray.from_arrays(offsets, number_array(flat[field.name]()), type=field.type) for field in schema]
@@ -75,14 +75,19 @@ def token_columns(batch: pa.RecordBatch) -> Samples:
 
     Without a column that tells, no token bears loss (``tokenize --no-loss``).
     """
-    ids = _flat(batch.column("input_ids")).astype(np.int32, copy=False)
+    ids = flat_values(batch.column("input_ids")).astype(np.int32, copy=False)
     if "loss_mask" in batch.schema.names:
-        mask = _flat(batch.column("loss_mask"))
+        mask = flat_values(batch.column("loss_mask"))
     elif "labels" in batch.schema.names:
-        mask = _flat(batch.column("labels")) != IGNORE_LABEL
+        mask = flat_values(batch.column("labels")) != IGNORE_LABEL
     else:
         mask = np.zeros(len(ids), np.int8)
     return Samples(ids, mask.astype(np.int8, copy=False), row_starts(batch.column("input_ids")), ())
+
+
+def labels_of(ids: IntArray, mask: MaskArray) -> IntArray:
+    """``ids`` where ``mask`` is 1, else :data:`IGNORE_LABEL`; unshifted, shape (tokens,), int32."""
+    return np.where(mask.view(np.bool_), ids, np.int32(IGNORE_LABEL))
 
 
 def row_starts(column: pa.ListArray) -> LongArray:
@@ -92,7 +97,8 @@ def row_starts(column: pa.ListArray) -> LongArray:
     return offsets
 
 
-def _flat(column: pa.ListArray) -> npt.NDArray[Any]:
+def flat_values(column: pa.ListArray) -> npt.NDArray[Any]:
+    """The values of all lists of a column, one behind the other."""
     values: npt.NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
     return values
 

@@ -1,18 +1,17 @@
 """Parts of a run on their way to shards: read back as samples."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ifttool.records import Place
 from ifttool.samples import Origin, Samples
-from ifttool.schema import training_schema
+from ifttool.schema import token_columns, training_schema
 from ifttool.shards import read_batches
 
 STAGE_SCHEMA = training_schema(("input_ids", "loss_mask"))
@@ -50,15 +49,7 @@ class Part:
 
 def as_samples(tokens: pa.RecordBatch, origins: pa.RecordBatch) -> Samples:
     """Samples from columns of :data:`STAGE_SCHEMA` and of a provenance sidecar, row by row."""
-    ids = tokens.column("input_ids")
-    rows = np.zeros(len(ids) + 1, np.int64)
-    rows[1:] = np.cumsum(ids.value_lengths().to_numpy(zero_copy_only=False))
-    return Samples(
-        ids.flatten().to_numpy(zero_copy_only=False),
-        tokens.column("loss_mask").flatten().to_numpy(zero_copy_only=False),
-        rows,
-        _origins(origins),
-    )
+    return replace(token_columns(tokens), origins=_origins(origins))
 
 
 def _origins(batch: pa.RecordBatch) -> list[Origin]:

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ifttool.errors import InputChanged, UsageError
 from ifttool.io.inputs import printable
 from ifttool.io.shard_lengths import read_columns, read_description, read_provenance
 from ifttool.manifest import read_manifest
 from ifttool.samples import IntArray, LongArray, MaskArray
-from ifttool.schema import IGNORE_LABEL
+from ifttool.schema import labels_of, token_columns
 
 _SHARD_NAME = re.compile(r"(.+)-\d{5}-of-\d{5}")
 
@@ -93,7 +91,7 @@ class Rows:
     @property
     def labels(self) -> IntArray:
         """``ids`` where a token is a target, else -100; shape (tokens,), int32."""
-        return np.where(self.mask.view(np.bool_), self.ids, np.int32(IGNORE_LABEL)).astype(np.int32, copy=False)
+        return labels_of(self.ids, self.mask)
 
 
 def open_shards(folder: Path) -> ShardSet:
@@ -136,7 +134,8 @@ def read_shard(shard: SourceShard) -> Iterator[Rows]:
     """
     rows = tokens = 0
     for batch in read_columns(shard.path, ("input_ids", "loss_mask", "labels")):
-        part = _rows(batch, first=rows)
+        found = token_columns(batch)
+        part = Rows(found.ids, found.mask, found.rows, rows)
         rows += len(part)
         tokens += len(part.ids)
         yield part
@@ -146,22 +145,3 @@ def read_shard(shard: SourceShard) -> Iterator[Rows]:
             f"{shard.rows} of {shard.tokens}",
             hint="make the shards again",
         )
-
-
-def _rows(batch: Any, *, first: int) -> Rows:
-    names = batch.schema.names
-    column = batch.column(names.index("input_ids"))
-    lengths = column.value_lengths().to_numpy(zero_copy_only=False)
-    starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)))
-    ids = _flat(column).astype(np.int32, copy=False)
-    if "loss_mask" in names:
-        mask = _flat(batch.column(names.index("loss_mask"))).astype(np.int8, copy=False)
-    elif "labels" in names:
-        mask = (_flat(batch.column(names.index("labels"))) != IGNORE_LABEL).view(np.int8)
-    else:
-        mask = np.zeros(len(ids), np.int8)
-    return Rows(ids, mask, starts, first)
-
-
-def _flat(column: Any) -> Any:
-    return column.flatten().to_numpy(zero_copy_only=False)

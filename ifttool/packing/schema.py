@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ifttool.io.arrow_arrays import number_array
 from ifttool.packing.packs import Packs
-from ifttool.schema import IGNORE_LABEL
+from ifttool.schema import labels_of
 
 FORMAT = "ifttool.packed/1"
 
@@ -83,20 +84,20 @@ def stored_mask(packs: Packs, layout: Layout) -> npt.NDArray[np.int8]:
 
 def packed_batch(packs: Packs, layout: Layout, schema: pa.Schema) -> pa.RecordBatch:
     """Packs as a record batch; columns of tokens share their offsets and are built from flat buffers."""
-    tokens = pa.array(packs.tokens.astype(np.int32))
-    sequences = pa.array(packs.packs.astype(np.int32))
+    tokens = number_array(packs.tokens.astype(np.int32))
+    sequences = number_array(packs.packs.astype(np.int32))
     starts = packs.sequences[:-1]
     flat: dict[str, Callable[[], npt.NDArray[Any]]] = {
         "input_ids": lambda: packs.ids,
         "loss_mask": lambda: stored_mask(packs, layout),
-        "labels": lambda: np.where(packs.mask.view(np.bool_), packs.ids, np.int32(IGNORE_LABEL)),
+        "labels": lambda: labels_of(packs.ids, packs.mask),
         "position_ids": lambda: np.arange(len(packs.ids), dtype=np.int32) - np.repeat(_int32(starts), packs.lengths),
         "seq_lengths": lambda: _int32(packs.lengths),
         "seq_start_id": lambda: _int32(starts - np.repeat(packs.tokens[:-1], np.diff(packs.packs))),
     }
     arrays = [
         pa.ListArray.from_arrays(
-            sequences if field.name.startswith("seq_") else tokens, pa.array(flat[field.name]()), type=field.type
+            sequences if field.name.startswith("seq_") else tokens, number_array(flat[field.name]()), type=field.type
         )
         for field in schema
     ]
@@ -105,15 +106,15 @@ def packed_batch(packs: Packs, layout: Layout, schema: pa.Schema) -> pa.RecordBa
 
 def provenance_batch(packs: Packs, shards: Sequence[str]) -> pa.RecordBatch:
     """What each pack holds, as a record batch of :data:`PROVENANCE_SCHEMA`; ``shards`` names the input shards."""
-    offsets = pa.array(packs.packs.astype(np.int32))
+    offsets = number_array(packs.packs.astype(np.int32))
     trained = np.concatenate((np.zeros(1, np.int64), np.cumsum(packs.mask, dtype=np.int64)))[packs.tokens]
-    names = pa.array(shards, pa.string()).take(pa.array(packs.shards))
+    names = pa.array(shards, pa.string()).take(number_array(packs.shards))
     kinds = [field.type for field in PROVENANCE_SCHEMA]
     return pa.RecordBatch.from_arrays(
         [
             pa.ListArray.from_arrays(offsets, names, type=kinds[0]),
-            pa.ListArray.from_arrays(offsets, pa.array(packs.rows), type=kinds[1]),
-            *(pa.array(_int32(np.diff(values))) for values in (packs.packs, packs.tokens, trained)),
+            pa.ListArray.from_arrays(offsets, number_array(packs.rows), type=kinds[1]),
+            *(number_array(_int32(np.diff(values))) for values in (packs.packs, packs.tokens, trained)),
         ],
         schema=PROVENANCE_SCHEMA,
     )

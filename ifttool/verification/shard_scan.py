@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ifttool.errors import IfttoolError
 from ifttool.io.shard_lengths import read_columns
 from ifttool.samples import IntArray, LongArray, MaskArray, Samples
-from ifttool.schema import COLUMNS, IGNORE_LABEL, row_starts, token_columns
+from ifttool.schema import COLUMNS, flat_values, labels_of, row_starts, token_columns
 from ifttool.shards import ContentDigest
 from ifttool.verification.folder_checks import check_file, compare_totals
 from ifttool.verification.report import Report
@@ -110,7 +110,7 @@ class ShardScan:
     def _check_columns(self, path: str, batch: Any, samples: Samples, first: int) -> None:
         """Labels repeat ids and mask, the attention mask is all ones, lists are of one length."""
         expected: dict[str, npt.NDArray[Any]] = {
-            "labels": np.where(samples.mask != 0, samples.ids, IGNORE_LABEL),
+            "labels": labels_of(samples.ids, samples.mask),
             "attention_mask": np.ones(len(samples.ids), np.int8),
         }
         for name, values in expected.items():
@@ -119,7 +119,7 @@ class ShardScan:
             column = batch.column(name)
             if not np.array_equal(row_starts(column), samples.rows):
                 self._report.add("content", path, f"rows of {name} are of other lengths than input_ids")
-            elif len(wrong := np.flatnonzero(_values(column) != values)):
+            elif len(wrong := np.flatnonzero(flat_values(column) != values)):
                 row, token = _position(int(wrong[0]), samples.rows)
                 message = f"{name} doesn't fit the loss mask"
                 self._report.add("content", path, message, row=first + row + 1, token=token)
@@ -135,11 +135,6 @@ class ShardScan:
                 row = start + int(wrong[0])
                 message = f"provenance says {recorded[wrong[0]]} {name.replace('_', ' ')}, it has {actual[wrong[0]]}"
                 self._report.add("content", path, message, row=row + 1)
-
-
-def _values(column: Any) -> npt.NDArray[Any]:
-    values: npt.NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
-    return values
 
 
 def _position(token: int, rows: LongArray) -> tuple[int, int]:
