@@ -1,11 +1,12 @@
 """A run: inputs → splits → parts → shards → manifest."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast, get_args
 
+from ifttool.api_types import OnProgress
 from ifttool.arranging.phase import Phase, check_arrangement
 from ifttool.arranging.spec import Arrangement
 from ifttool.engine import Task, default_workers, run_tasks
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 # From here on the fast encoder of a large tokenizer is needed for certain.
 _MUCH_BYTES = 4 << 20
-
-OnProgress = Callable[[Tally, int], None]
-"""Called now and then with the counts so far and the bytes of input they cover."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from ifttool.api import OnReject, Rows
+from ifttool.api import Rows
+from ifttool.api_types import OnReject
 from ifttool.cli.console import RejectReporter, counted, say, summarize
 from ifttool.cli.run import DATA, DONE
 from ifttool.errors import RowError
