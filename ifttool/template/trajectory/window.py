@@ -23,7 +23,7 @@ from ifttool.template.trajectory.segment import PARAMETERS, Segment, SegmentComp
 from ifttool.template.trajectory.walk import piece_texts
 from ifttool.template.turns import GENERATED_ROLES, has_text, judge
 
-# Qwen3 has 19 on 9,000 tool dialogues. What is beyond the bound is judged again each time.
+# Qwen3 has 21 on 9,000 tool dialogues. What is beyond the bound is judged again each time.
 MAX_WINDOWS = 2_000
 
 _Step = tuple[Segment, State, int]
