@@ -16,7 +16,7 @@ from ifttool.tokenizer.anchors import AnchorMasks, Anchors
 from ifttool.tokenizer.boundary import crossed, encode_split
 from ifttool.tokenizer.control import ControlTokens
 from ifttool.tokenizer.encoded import EncodedBatch
-from ifttool.tokenizer.flat import EarlyLoad, FlatEncoder, flat_encoder
+from ifttool.tokenizer.flat import FastLoad, FlatEncoder, flat_encoder
 from ifttool.tokenizer.load import Tokenizer
 from ifttool.tokenizer.reference import encode_with
 
@@ -48,17 +48,17 @@ class Encoder:
     Args:
         recipe: The options.
         tokenizer: The tokenizer.
-        early: Its fast encoder, if that is being loaded already.
+        fast: Its fast encoder, if that is being loaded already.
 
     Raises:
         TokenizerError: The recipe asks for a backend that can't encode exactly with this tokenizer.
     """
 
-    def __init__(self, recipe: Recipe, tokenizer: Tokenizer, early: EarlyLoad | None = None) -> None:
+    def __init__(self, recipe: Recipe, tokenizer: Tokenizer, fast: FastLoad | None = None) -> None:
         self._tokenizer = tokenizer
         self._specials = recipe.content_specials
         self._splits = recipe.boundary == "split"
-        self._flat: FlatEncoder = flat_encoder(tokenizer, recipe.backend, early)
+        self._flat: FlatEncoder = flat_encoder(tokenizer, recipe.backend, fast)
         self._control = ControlTokens(tokenizer)
         self._anchors = AnchorMasks(tokenizer, self._control)
 

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast, get_args
 
 from ifttool.api_types import OnProgress
 from ifttool.arranging.phase import Phase, check_arrangement
 from ifttool.arranging.spec import Arrangement
-from ifttool.engine import Task, default_workers, run_tasks
+from ifttool.engine import Crew, Task, default_workers
 from ifttool.errors import UsageError
 from ifttool.io.atomic import REFUSED
 from ifttool.io.input_digests import InputDigests
@@ -19,10 +20,11 @@ from ifttool.ledger import SourceLedger, Tally
 from ifttool.manifest import complete, schema_metadata
 from ifttool.output import FileSink, FolderSink, Shard, Sink, join_rejects, listed_rejects
 from ifttool.recipe import Recipe
+from ifttool.rehearsal import rows_all_over
 from ifttool.running.journal import Journal, can_be_resumed, finished_run, run_key
 from ifttool.schema import COLUMNS, training_schema
 from ifttool.shards import FileFormat, ShardInfo
-from ifttool.split import SPLIT_BYTES, Split, SplitResult, read_splits
+from ifttool.split import Split, SplitResult, read_splits
 from ifttool.tolerance import Tolerance
 from ifttool.worker import Worker
 
@@ -175,7 +177,8 @@ def run_shards(
         RunError: I/O failed; nothing of this run is left but what ``rejects`` holds.
     """
     workers = workers or default_workers()
-    worker = Worker(recipe, eager=_works_here(sources, workers))
+    is_much = _is_much(sources)
+    worker = Worker(recipe, eager=is_much)
     worker.check_fit()
     arrangement = arrangement or Arrangement()
     target.check(sources, arrangement)
@@ -189,19 +192,21 @@ def run_shards(
     results: list[SplitResult] = []
     tally = Tally({source: SourceLedger() for source in sources})
     progress = _Progress(tally, on_progress)
-    splits = read_splits(sources, stdin=stdin)
     # What is read twice must not change in between.
     digests = InputDigests(sources if isinstance(sink, FolderSink) or arrangement.needs_survey else ())
     journal = Journal(sink.root, key, digests) if isinstance(sink, FolderSink) else None
     try:
-        with digests, journal or nullcontext():
+        splits, size = _sized(read_splits(sources, stdin=stdin), workers)
+        if is_much or size > 1:
+            worker.rehearse(rows_all_over(sources))
+        with Crew(worker, size) as crew, digests, journal or nullcontext():
             if journal is not None:
                 journal.clear_leftovers()
             if phase is not None:
-                phase.survey(read_splits(sources), worker, workers=workers)
+                phase.survey(read_splits(sources), recipe, crew)
                 splits = map(phase.drawn, splits)
             part_schema = schema if phase is None else phase.part_schema
-            for size, result in _work(splits, sink, journal, worker=worker, schema=part_schema, workers=workers):
+            for size, result in _work(splits, sink, journal, crew=crew, schema=part_schema):
                 results.append(result)
                 progress.add(result.tally, size)
             inputs = digests.results()
@@ -250,9 +255,8 @@ def _work(
     sink: Sink,
     journal: Journal | None,
     *,
-    worker: Worker,
+    crew: Crew,
     schema: "pa.Schema",
-    workers: int,
 ) -> Iterator[tuple[int, SplitResult]]:
     """Sizes and results of all splits: as they are ready, then those of parts that were there."""
     kept = []
@@ -262,21 +266,26 @@ def _work(
             paths = sink.parts(split.index)
             result = None if journal is None else journal.result(split, paths)
             if result is None:
-                yield Task(split, paths)
+                yield Task(split, paths, schema)
             else:
                 kept.append((split.size, result))
 
-    for task, result in run_tasks(left(), worker, schema, workers=workers):
+    for task, result in crew.work(left()):
         if journal is not None:
             journal.add(task.split, sink.parts(task.split.index), result)
         yield task.split.size, result
     yield from kept
 
 
-def _works_here(sources: Sequence[str], workers: int) -> bool:
-    """Whether this process will encode much text itself, so that its fast encoder should load while the rest does."""
-    size = sum(Path(source).stat().st_size for source in sources if Path(source).is_file())
-    return size > _MUCH_BYTES and (workers == 1 or size <= SPLIT_BYTES)
+def _sized(splits: Iterator[Split], workers: int) -> tuple[Iterator[Split], int]:
+    """The same splits, and how many processes they are worth: one is soonest done here."""
+    first = list(islice(splits, 2))
+    return chain(first, splits), workers if len(first) > 1 else 1
+
+
+def _is_much(sources: Sequence[str]) -> bool:
+    """Whether inputs are so large that the fast encoder should load while the rest does."""
+    return sum(Path(source).stat().st_size for source in sources if Path(source).is_file()) > _MUCH_BYTES
 
 
 def _options(target: Target, tolerance: Tolerance, arrangement: Arrangement) -> dict[str, Any]:

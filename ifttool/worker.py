@@ -1,6 +1,8 @@
 """Rows in, finished samples out: one worker holds one template and one tokenizer."""
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +15,7 @@ from ifttool.errors import RowError, TemplateError
 from ifttool.fit import mask_turns_by_length, truncated, truncation_length
 from ifttool.io.source import SkippedLine
 from ifttool.ledger import Tally
+from ifttool.memory import release_freed_memory
 from ifttool.prepare import Preparer
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, RawRow
@@ -20,7 +23,7 @@ from ifttool.samples import Samples
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.turns import MARKER
-from ifttool.tokenizer.flat import load_early
+from ifttool.tokenizer.flat import FastLoad
 from ifttool.tokenizer.load import Tokenizer, load_tokenizer
 
 # Enough text to keep the encoder busy, little enough that its token objects stay small (about 60 MB).
@@ -64,10 +67,12 @@ class Worker:
 
     def __init__(self, recipe: Recipe, *, eager: bool = False) -> None:
         self.recipe = recipe
-        early = load_early(recipe.tokenizer) if eager and recipe.backend != "tokenizers" else None
+        self._fast = FastLoad(recipe.tokenizer)
+        if eager and recipe.backend != "tokenizers":
+            self._fast.start()
         self.tokenizer: Tokenizer = load_tokenizer(recipe.tokenizer)
         self.template = build_template(recipe, self.tokenizer.special_tokens)
-        self._encoder = Encoder(recipe, self.tokenizer, early)
+        self._encoder = Encoder(recipe, self.tokenizer, self._fast)
         self._preparer = Preparer(
             recipe,
             self.template,
@@ -96,6 +101,19 @@ class Worker:
                     hint="use the model's own template and tokenizer together, "
                     "or --allow-text-markers if it really is plain text for this model",
                 )
+
+    def rehearse(self, rows: Iterable[RawRow]) -> None:
+        """Learn the template on rows while the fast encoder loads, and wait for that. The rows give nothing else."""
+        if self.recipe.backend != "tokenizers":
+            self._fast.start()
+            for row in rows:
+                if self._fast.is_done:
+                    break
+                with suppress(RowError):
+                    deque(self._preparer.prepare(row), maxlen=0)
+            self._fast.result()
+        self._preparer.renders.clear()
+        release_freed_memory()
 
     def samples(
         self, items: Iterable[RawRow | SkippedLine], tally: Tally, refuse: Refuse, *, draw: Draw | None = None

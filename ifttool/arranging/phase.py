@@ -14,12 +14,12 @@ from ifttool.arranging.spec import Arrangement
 from ifttool.arranging.staged import STAGE_SCHEMA, Part
 from ifttool.arranging.survey import Surveyed, SurveyJob, resolve_survey
 from ifttool.arranging.writing import Arranged
-from ifttool.engine import run_tasks
+from ifttool.engine import Crew
 from ifttool.errors import UsageError
 from ifttool.io.inputs import STDIN, printable
 from ifttool.ledger import Tally
+from ifttool.recipe import Recipe
 from ifttool.split import PartPaths, Split, SplitResult
-from ifttool.worker import Worker
 
 
 class Phase:
@@ -42,11 +42,11 @@ class Phase:
         self._routes = Routes()
         self.part_schema: pa.Schema = STAGE_SCHEMA
 
-    def survey(self, splits: Iterable[Split], worker: Worker, *, workers: int) -> None:
+    def survey(self, splits: Iterable[Split], recipe: Recipe, crew: Crew) -> None:
         """Look at all conversations if that is needed to decide about one."""
         if not self._arrangement.needs_survey:
             return
-        jobs = (SurveyJob(self.drawn(split), worker.recipe, self._found(split.index)) for split in splits)
+        jobs = (SurveyJob(self.drawn(split), recipe, self._found(split.index)) for split in splits)
         surveyed = [
             Surveyed(
                 job.split.index,
@@ -54,7 +54,7 @@ class Phase:
                 self._arrangement.weight_of(job.split.source),
                 self._found(job.split.index),
             )
-            for job, _ in run_tasks(jobs, worker, self.part_schema, workers=workers)
+            for job, _ in crew.work(jobs)
         ]
         surveyed.sort(key=lambda one: one.index)
         resolve_survey(surveyed, dedup=self._arrangement.dedup != "none")

@@ -7,7 +7,6 @@ rendered or encoded. The alternative, to drop finished samples, would encode all
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +14,8 @@ import numpy.typing as npt
 from ifttool.arranging.draw import LEFT_OUT
 from ifttool.arranging.keys import chance, conversation_key, example_key
 from ifttool.arranging.mixture import Weight
-from ifttool.engine import Job
 from ifttool.errors import RowError
+from ifttool.hands import Job
 from ifttool.io.atomic import atomic_writer
 from ifttool.prepare import read_conversation
 from ifttool.recipe import Recipe
@@ -24,9 +23,6 @@ from ifttool.records import RawRow
 from ifttool.samples import LongArray
 from ifttool.split import Split
 from ifttool.worker import Worker
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 SEEN = np.dtype([("line", "<i8"), ("rank", "<u8"), ("high", "<u8"), ("low", "<u8")])
 """A conversation: its line, its place in the queue of a row limit, and what it teaches (16 bytes)."""
@@ -181,5 +177,5 @@ class SurveyJob(Job[int]):
     recipe: Recipe
     path: Path
 
-    def run(self, _worker: Callable[[], Worker], _schema: "pa.Schema") -> int:
+    def run(self, _worker: Callable[[], Worker]) -> int:
         return survey_split(self.split, self.recipe, self.path)

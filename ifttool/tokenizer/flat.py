@@ -1,14 +1,14 @@
 """Whole texts → ids only, in flat arrays: the interface that fast encoders share."""
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from threading import Thread
 from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 
 from ifttool.errors import RowError, TokenizerError
-from ifttool.memory import release_freed_memory
 from ifttool.recipe import Backend
 from ifttool.samples import IntArray, LongArray
 from ifttool.tokenizer.load import Tokenizer, locate_tokenizer
@@ -79,8 +79,8 @@ class _FastokensEncoder:
 class _AutoEncoder:
     """The fast encoder where it is exact, loaded when there is enough text for that to pay; else the reference."""
 
-    def __init__(self, tokenizer: Tokenizer, early: "EarlyLoad | None") -> None:
-        self._tokenizer, self._early = tokenizer, early
+    def __init__(self, tokenizer: Tokenizer, fast: "FastLoad") -> None:
+        self._tokenizer, self._fast = tokenizer, fast
         self._reference = _TokenizersEncoder(tokenizer)
         self._chosen: FlatEncoder | None = None
         self._chars = 0
@@ -92,38 +92,53 @@ class _AutoEncoder:
     def encode(self, texts: Sequence[str]) -> tuple[IntArray, LongArray]:
         if self._chosen is None:
             self._chars += sum(map(len, texts))
-            if self._chars <= _SMALL_CHARS:
+            if self._chars <= _SMALL_CHARS and not self._fast.is_done:
                 return self._reference.encode(texts)
         return self._choose().encode(texts)
 
     def _choose(self) -> FlatEncoder:
         if self._chosen is None:
-            found = _exact_fast_encoder(self._tokenizer, self._early)
+            found = _exact_fast_encoder(self._tokenizer, self._fast)
             self._chosen = self._reference if isinstance(found, str) else found
-            self._early = None
         return self._chosen
 
 
-EarlyLoad = Future[Any]
-"""A fast encoder that is being loaded."""
-
-
-def load_early(source: str) -> EarlyLoad:
-    """Begin to load the fast encoder of a tokenizer in a thread: it takes longer than all else at the start.
-
-    Errors come out where the encoder is used; there the file may still be loaded in another way.
+class FastLoad:
+    """The fast encoder of a tokenizer, loaded in a thread: it takes longer than all else at the start.
 
     Args:
         source: As for :func:`ifttool.tokenizer.load.load_tokenizer`.
     """
-    pool = ThreadPoolExecutor(1)
-    try:
-        return pool.submit(_load_file, source)
-    finally:
-        pool.shutdown(wait=False)
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._thread: Thread | None = None
+        self._loaded: Any = None
+
+    def start(self) -> None:
+        """Begin, unless it has begun."""
+        if self._thread is None:
+            self._thread = Thread(target=self._load, daemon=True)
+            self._thread.start()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self._thread is not None and not self._thread.is_alive()
+
+    def result(self) -> Any:
+        """What was loaded, waiting for it; None if the file can't be loaded like this: there are other ways."""
+        self.start()
+        if self._thread is not None:
+            self._thread.join()
+        return self._loaded
+
+    def _load(self) -> None:
+        with suppress(BaseException):  # a Rust panic isn't an Exception
+            self._loaded = _load_file(self._source)
 
 
-def flat_encoder(tokenizer: Tokenizer, backend: Backend, early: EarlyLoad | None = None) -> FlatEncoder:
+def flat_encoder(tokenizer: Tokenizer, backend: Backend, fast: FastLoad | None = None) -> FlatEncoder:
     """The encoder to use.
 
     ``auto`` takes the fast one if it loads this tokenizer and agrees with the reference on the probe texts. It finds
@@ -132,7 +147,7 @@ def flat_encoder(tokenizer: Tokenizer, backend: Backend, early: EarlyLoad | None
     Args:
         tokenizer: The tokenizer.
         backend: Which encoder.
-        early: What :func:`load_early` gave for the same tokenizer.
+        fast: Its fast encoder, if that is being loaded already.
 
     Raises:
         TokenizerError: ``fastokens`` is asked for and can't encode exactly as the reference does.
@@ -140,8 +155,8 @@ def flat_encoder(tokenizer: Tokenizer, backend: Backend, early: EarlyLoad | None
     if backend == "tokenizers":
         return _TokenizersEncoder(tokenizer)
     if backend == "auto":
-        return _AutoEncoder(tokenizer, early)
-    found = _exact_fast_encoder(tokenizer, early)
+        return _AutoEncoder(tokenizer, fast or FastLoad(tokenizer.name))
+    found = _exact_fast_encoder(tokenizer, fast or FastLoad(tokenizer.name))
     if isinstance(found, str):
         raise TokenizerError(
             f"fastokens can't be used with tokenizer {tokenizer.name}: {found}",
@@ -150,11 +165,11 @@ def flat_encoder(tokenizer: Tokenizer, backend: Backend, early: EarlyLoad | None
     return found
 
 
-def _exact_fast_encoder(tokenizer: Tokenizer, early: EarlyLoad | None) -> FlatEncoder | str:
+def _exact_fast_encoder(tokenizer: Tokenizer, load: FastLoad) -> FlatEncoder | str:
     """The fast encoder, or why it can't be used."""
     try:
-        if early is not None and early.exception() is None:
-            fast = _FastokensEncoder(early.result())
+        if (loaded := load.result()) is not None:
+            fast = _FastokensEncoder(loaded)
             # It may lack tokens that were added to the loaded one, or not know an old form of the file.
             if _disagreement(fast, _TokenizersEncoder(tokenizer), tokenizer) is None:
                 return fast
@@ -177,9 +192,7 @@ def _load_file(source: str) -> Any:
 def _load_fast(text: str) -> Any:
     import fastokens  # noqa: PLC0415 - it has no wheels for some platforms
 
-    loaded = fastokens.Tokenizer.from_json_str(text)
-    release_freed_memory()
-    return loaded
+    return fastokens.Tokenizer.from_json_str(text)
 
 
 def _disagreement(fast: FlatEncoder, reference: FlatEncoder, tokenizer: Tokenizer) -> str | None:

@@ -18,7 +18,6 @@ import tokenizers
 from tokenizers import AddedToken
 
 from ifttool.errors import TokenizerError
-from ifttool.memory import release_freed_memory
 from ifttool.tokenizer.special_tokens import special_tokens
 
 DEFAULT_TOKENIZER = "default"
@@ -82,7 +81,6 @@ def load_tokenizer(source: str) -> Tokenizer:
     named = special_tokens(path.parent)
     _add_missing(backend, named)
     added = {token.content: token.special for token in backend.get_added_tokens_decoder().values()}
-    release_freed_memory()
     return Tokenizer(source, backend, named, added, hashlib.sha256(raw).hexdigest(), path.parent)
 
 

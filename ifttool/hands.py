@@ -1,0 +1,178 @@
+"""One worker process: how it starts, is given work and answers, and goes when its parent goes.
+
+Where that is safe it is a copy of its parent (fork), which has loaded the tokenizer and learnt the template: loading
+takes 1.5 s a process, and the memory is shared. Otherwise it starts from nothing (spawn).
+"""
+
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from ifttool.errors import IfttoolError, RunError
+from ifttool.memory import collect_seldom
+from ifttool.recipe import Recipe
+from ifttool.split import Split
+from ifttool.worker import Worker
+
+_SPAWN = multiprocessing.get_context("spawn")
+
+Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[Outcome]):
+    """Work on one split that can be done in any process, and done again."""
+
+    split: Split
+
+    def run(self, worker: Callable[[], Worker]) -> Outcome:
+        """Do it. ``worker`` makes a worker when it is first asked for one."""
+        raise NotImplementedError
+
+
+class Hand:
+    """One worker process and what it is doing.
+
+    Args:
+        worker: A worker of this process under the same recipe.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self.task: Job[Any]
+        if _can_fork():
+            context = multiprocessing.get_context("fork")
+            self._pipe, theirs = context.Pipe()
+            with _held_back(signal.SIGINT):
+                self.process: Any = context.Process(
+                    target=_serve_as_copy, args=(theirs, self._pipe, worker), daemon=True
+                )
+                self.process.start()
+        else:
+            self._pipe, theirs = _SPAWN.Pipe()
+            # By itself it starts with the first worker, and lets SIGINT through (3.11).
+            resource_tracker.ensure_running()
+            with _held_back(signal.SIGINT), _main_hidden():
+                self.process = _SPAWN.Process(target=_serve_anew, args=(theirs, worker.recipe), daemon=True)
+                self.process.start()
+        theirs.close()
+
+    @property
+    def handles(self) -> tuple[Connection, int]:
+        return self._pipe, self.process.sentinel
+
+    def give(self, task: Job[Any]) -> None:
+        self.task = task
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died; its sentinel tells
+            self._pipe.send(task)
+
+    def result(self) -> Any:
+        """What the worker made of its task; None if it died.
+
+        Raises:
+            IfttoolError: What the worker raised.
+        """
+        try:
+            answer = self._pipe.recv() if self._pipe.poll() else None
+        except (EOFError, ConnectionResetError):
+            answer = None
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def dismiss(self) -> None:
+        self._pipe.close()
+        self.process.kill()
+        self.process.join()
+
+
+@contextmanager
+def _held_back(number: signal.Signals) -> Iterator[None]:
+    """Hold a signal back for a moment; a process that starts meanwhile never gets it.
+
+    Ctrl-C reaches the whole group and the parent decides; a worker that still imports would print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep a process that starts meanwhile from running the caller's script once more.
+
+    ``spawn`` reads off these two attributes of ``__main__`` what to import in the child. Workers need nothing of it,
+    and a script without ``if __name__ == "__main__"`` would start workers of its own there.
+    """
+    main = vars(sys.modules["__main__"])
+    before: dict[str, Any] = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+    main.update(dict.fromkeys(before))
+    try:
+        yield
+    finally:
+        main.update(before)
+
+
+def _can_fork() -> bool:
+    """Whether a copy of this process can work: locks that other threads hold would stay locked in it for ever.
+
+    Threads of Arrow and of NumPy's BLAS don't matter, since both libraries take care of forks. That of ``fastokens``
+    does, and it starts with the first text encoded (reliability.md K17).
+    """
+    if sys.platform != "linux" or threading.active_count() > 1:
+        return False
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    return not any(name.startswith("fastokens") for name in names)
+
+
+def _serve_as_copy(pipe: Connection, of_parent: Connection, worker: Worker) -> None:
+    """Body of a worker process that is a copy of its parent."""
+    of_parent.close()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.freeze()
+    _serve(pipe, lambda: worker)
+
+
+def _serve_anew(pipe: Connection, recipe: Recipe) -> None:
+    """Body of a worker process that starts from nothing."""
+    _serve(pipe, cache(lambda: Worker(recipe, eager=True)))
+
+
+def _serve(pipe: Connection, worker: Callable[[], Worker]) -> None:
+    """Tasks in, results or errors out, until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it can't be held back
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    collect_seldom()
+    while True:
+        try:
+            task: Job[Any] = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send(task.run(worker))
+        except IfttoolError as error:
+            pipe.send(RunError(error.message, hint=error.hint))
+        except Exception as error:
+            pipe.send(RunError(f"internal error in a worker: {type(error).__name__}: {error}"))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
