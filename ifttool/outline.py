@@ -1,8 +1,9 @@
 """A sample put together from segments: enough to encode it and to find its mask, and no more."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from ifttool.errors import RowError
 from ifttool.policy import WORST_FIRST, Policy
@@ -19,8 +20,7 @@ class Surrounding(NamedTuple):
     first: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outline:
+class Outline(msgspec.Struct, frozen=True, eq=False):
     """One sample before tokenization, without positions: its mask is found from control tokens.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from weakref import WeakKeyDictionary
+
+import msgspec
 
 from ifttool.arranging.draw import Chooser
 from ifttool.errors import RowError
@@ -37,8 +38,7 @@ def read_conversation(row: RawRow, recipe: Recipe) -> Conversation:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Located:
+class _Located(msgspec.Struct, frozen=True, gc=False):
     """A conversation with its turns located, as a whole or in parts, and the policy of each layout."""
 
     turns: Sequence[int]
@@ -118,12 +118,10 @@ class Preparer:
             return _Located(turns, found, (self._policy(found.layout),))
         return _Located(turns, found, tuple(self._policy(placed.window.layout) for placed in found.turns))
 
-    def _is_anchored(self, found: Assembled) -> bool:
-        """Whether the mask of what was put together can be found without positions."""
+    def _is_anchored(self, layouts: Sequence[Layout]) -> bool:
+        """Whether what bears loss in some layouts can be found without positions."""
         has_anchors = self._has_anchors
-        return has_anchors is not None and all(
-            has_anchors(self._policy(placed.window.layout)) for placed in found.turns
-        )
+        return has_anchors is not None and all(has_anchors(self._policy(layout)) for layout in layouts)
 
     def _policy(self, layout: Layout) -> Policy:
         policy = self._policies.get(layout)

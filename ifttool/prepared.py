@@ -1,8 +1,9 @@
 """A sample rendered as a whole, with its turns located: what is encoded, and where in it loss is borne."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
+
+import msgspec
 
 from ifttool.errors import RowError
 from ifttool.policy import Policy
@@ -13,8 +14,7 @@ from ifttool.template.layout import Analysis
 from ifttool.template.turns import Verdict
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True, dict=True, eq=False):
     """One sample before tokenization. Positions are worked out when they are first asked for: most masks need none.
 
     Attributes:

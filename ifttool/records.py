@@ -1,7 +1,12 @@
-"""The few data types that flow through ifttool. A leaf: it imports nothing of the package."""
+"""The few data types that flow through ifttool. A leaf: it imports nothing of the package.
 
-from dataclasses import dataclass, field
+Types of which every row makes one are structs of ``msgspec`` instead of dataclasses: a frozen dataclass of four fields
+takes 0.8 us to make, a struct 0.1.
+"""
+
 from typing import Any
+
+import msgspec
 
 Message = dict[str, Any]
 """One message as the template reads it: plain JSON types, no null values, no ifttool flags."""
@@ -10,8 +15,7 @@ Interval = tuple[int, int]
 """A half-open interval of characters."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a row comes from.
 
     Attributes:
@@ -30,8 +34,7 @@ class Place:
         return f"{self.source}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
-class RawRow:
+class RawRow(msgspec.Struct, frozen=True, gc=False):
     """One undecoded input row.
 
     Attributes:
@@ -44,11 +47,10 @@ class RawRow:
     place: Place
     data: bytes
     terminated: bool = True
-    most_keys: int | None = field(default=None, compare=False)
+    most_keys: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(msgspec.Struct, frozen=True, gc=False):
     """One conversation, normalized to OpenAI messages.
 
     Attributes:
@@ -62,5 +64,5 @@ class Conversation:
 
     messages: list[Message]
     tools: list[dict[str, Any]] | None = None
-    train: tuple[bool | None, ...] = field(default=())
+    train: tuple[bool | None, ...] = ()
     id: str | None = None

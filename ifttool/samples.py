@@ -1,8 +1,9 @@
 """Finished samples of a batch, as flat arrays beside their origins. A leaf but for the record types."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -13,8 +14,7 @@ IntArray = npt.NDArray[np.int32]
 LongArray = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """Where one sample comes from and what was found out about it.
 
     Attributes:
@@ -38,7 +38,7 @@ class Origin:
 
     def cut(self) -> "Origin":
         """The origin of the same sample with tokens cut off."""
-        return replace(self, truncated=True)
+        return msgspec.structs.replace(self, truncated=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from ifttool.arranging.draw import DUPLICATE, NOT_TAKEN, Draw
@@ -45,8 +45,7 @@ def build_template(recipe: Recipe, special_tokens: dict[str, str]) -> ChatTempla
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(msgspec.Struct, frozen=True, gc=False):
     """A row and the samples prepared from it."""
 
     row: RawRow

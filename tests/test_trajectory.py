@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from helpers import ROOT
 from ifttool.records import Conversation
-from ifttool.template.analyser import Analyser, located
+from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
+from ifttool.template.layout import located
 from ifttool.template.sources import builtin_names
 from ifttool.template.symbols import tag
 from ifttool.template.tracing import Trace

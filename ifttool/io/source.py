@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import msgspec
 import numpy as np
 
 from ifttool.errors import InputChanged, RowError, RunError, UsageError
@@ -36,8 +37,7 @@ MAX_LINE_BYTES = 16 << 20
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class SkippedLine:
+class SkippedLine(msgspec.Struct, frozen=True, gc=False):
     """A line that gives no row, so that ``lines = rows + rejects + blanks`` adds up.
 
     ``error`` is None for a blank line. A line over the limit carries ``IFT106``; its bytes weren't

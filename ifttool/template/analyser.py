@@ -1,27 +1,27 @@
 """Conversations → analyses: by a compiled plan where one fits, else by tracing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ifttool.errors import RowError
 from ifttool.records import Conversation, Message
 from ifttool.template.chat_template import ChatTemplate, TracedRender
-from ifttool.template.layout import Analysis, joined_intervals, lay_out
+from ifttool.template.layout import Analysis, lay_out, located
 from ifttool.template.perturb import perturbed
 from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.symbols import Guard, Structure, tag
 from ifttool.template.trajectory.assembly import Assembled
-from ifttool.template.trajectory.pieced import Pieced
+from ifttool.template.trajectory.pieced import Accepts, Pieced
 from ifttool.template.turns import GENERATED_ROLES, TurnSpan, has_text, judge, judge_texts
 
 # A shape seen once is traced, not compiled: compiling and checking costs some ten traces (and agent data has
 # thousands of shapes of one conversation each).
 COMPILE_AT_SIGHT = 2
 PLANS_PER_SHAPE = 12
-# Where conversations can be put together from segments, a plan of the whole is worth its price later.
-PLAN_AT_SIGHT = 64
-PLAN_UP_TO = 16  # messages
+# Where conversations can be put together from segments, a plan of the whole is worth its price later: it costs what
+# it saves on some twenty of them.
+PLAN_AT_SIGHT = 32
 # Bounds on what is remembered. A piece of a plan takes about a kilobyte, compiled code included; when the bound is
 # reached, the shapes seen least recently are forgotten.
 MAX_SHAPES = 20_000
@@ -52,7 +52,7 @@ class Analyser:
     Args:
         template: The chat template.
         use_plans: Whether to compile plans; without, every conversation is traced.
-        accepts: Whether there is a use for a conversation that was put together; None for all.
+        accepts: Whether there is a use for what is located in some layouts; None for all.
 
     Attributes:
         way: How the last conversation was rendered: ``plan``, ``segments``, or ``trace`` and why.
@@ -63,7 +63,7 @@ class Analyser:
         template: ChatTemplate,
         *,
         use_plans: bool = True,
-        accepts: Callable[[Assembled], bool] | None = None,
+        accepts: Accepts | None = None,
     ) -> None:
         self._template = template
         self._use_plans = use_plans
@@ -96,20 +96,23 @@ class Analyser:
     def assemble(self, conversation: Conversation, turns: Sequence[int]) -> Analysis | Assembled | None:
         """Render a conversation and locate turns by a plan, or put it together from segments; None if neither can.
 
-        A shape that comes again and again gets a plan, which is faster by half; the others never need one.
+        A shape that comes again and again gets a plan, which is ten times faster; the others never need one.
         """
         kinds = self._kinds_of(conversation)
         shape = self._shape(kinds, conversation, turns)
         texts = self._replayed(shape, conversation)
         if texts is not None:
             return texts
-        wants_plan = shape.sightings >= PLAN_AT_SIGHT and len(kinds) <= PLAN_UP_TO
-        if not self._pieced.is_open or (wants_plan and len(shape.plans) + shape.refused < PLANS_PER_SHAPE):
+        if not self._pieced.is_open:
             return None
         found = self._pieced.assemble(conversation, kinds, turns)
-        if found is not None:
-            self.way = "segments"
-            shape.sightings += 1
+        if found is None:
+            return None
+        self.way = "segments"
+        shape.sightings += 1
+        if shape.sightings >= PLAN_AT_SIGHT and len(shape.plans) + shape.refused < PLANS_PER_SHAPE:
+            shape.sightings = 0
+            self._keep(shape, self._pieced.plan(conversation, kinds, turns))
         return found
 
     def _replayed(self, shape: _Shape, conversation: Conversation) -> Analysis | None:
@@ -146,11 +149,15 @@ class Analyser:
 
     def _add_plan(self, shape: _Shape, conversation: Conversation, turns: Sequence[int], traced: _Traced) -> None:
         plan = None if traced.guards is None else compile_plan(traced.analysis.layout, traced.guards)
-        if plan is not None and self._holds(plan, conversation, turns, traced.analysis):
-            shape.plans.append(plan)
-            self._pieces += len(plan.layout.nodes)
-        else:
+        holds = plan is not None and self._holds(plan, conversation, turns, traced.analysis)
+        self._keep(shape, plan if holds else None)
+
+    def _keep(self, shape: _Shape, plan: Plan | None) -> None:
+        if plan is None:
             shape.refused += 1
+            return
+        shape.plans.append(plan)
+        self._pieces += len(plan.layout.nodes)
 
     def _holds(self, plan: Plan, conversation: Conversation, turns: Sequence[int], analysis: Analysis) -> bool:
         """Whether a plan reproduces its own row and a perturbed copy of it, texts and turns alike."""
@@ -222,19 +229,3 @@ class Analyser:
             return self._template.trace(messages, tools, add_generation_prompt=add_generation_prompt)
         except RowError:
             return None
-
-
-def located(analysis: Analysis) -> tuple[Any, ...]:
-    """What an analysis says, in characters: the text, and for each turn its intervals, verdict and ending."""
-    at = analysis.positions()
-    turns = [
-        (
-            turn.message,
-            joined_intervals((at[low], at[high]) for low, high in turn.runs if at[low] < at[high]),
-            turn.verdict,
-            (at[turn.end_of_turn[0]], at[turn.end_of_turn[1]]) if turn.ends else None,
-        )
-        for turn in analysis.layout.turns
-    ]
-    blocks = [(message, at[low], at[high]) for message, (low, high) in analysis.layout.generated]
-    return (analysis.text, turns, blocks)

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from ifttool.template.chat_template import REASONING_FIELDS
 from ifttool.template.symbols import Cut, Guard, Node, Piece, owner
@@ -116,8 +118,7 @@ class Layout:
         return "tool_result" if self.roles[int(path[1])] == "tool" else "content"
 
 
-@dataclass(frozen=True, slots=True)
-class Analysis:
+class Analysis(msgspec.Struct, frozen=True, gc=False):
     """A rendered conversation with its turns located.
 
     Attributes:
@@ -146,6 +147,22 @@ def joined_intervals(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, in
         else:
             out.append((low, high))
     return out
+
+
+def located(analysis: Analysis) -> tuple[Any, ...]:
+    """What an analysis says, in characters: the text, and for each turn its intervals, verdict and ending."""
+    at = analysis.positions()
+    turns = [
+        (
+            turn.message,
+            joined_intervals((at[low], at[high]) for low, high in turn.runs if at[low] < at[high]),
+            turn.verdict,
+            (at[turn.end_of_turn[0]], at[turn.end_of_turn[1]]) if turn.ends else None,
+        )
+        for turn in analysis.layout.turns
+    ]
+    blocks = [(message, at[low], at[high]) for message, (low, high) in analysis.layout.generated]
+    return (analysis.text, turns, blocks)
 
 
 def lay_out(

@@ -7,7 +7,8 @@ import pytest
 
 from ifttool.errors import RowError
 from ifttool.records import Conversation
-from ifttool.template.analyser import Analyser, located
+from ifttool.template.analyser import Analyser
+from ifttool.template.layout import located
 from ifttool.template.symbols import tag
 from ifttool.template.trajectory.assembly import Assembler
 from ifttool.template.trajectory.pieced import located_in, located_turns

@@ -1,12 +1,16 @@
 """Conversations put together from segments, with their turns located."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
 
 from ifttool.records import Conversation
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis
+from ifttool.template.symbols import Guard, Piece, Structure
 from ifttool.template.trajectory.beginnings import Beginnings
+from ifttool.template.trajectory.flatten import flat_guards, flat_pieces
 from ifttool.template.trajectory.program import Program, Row, UnfollowedError, Unknown
 from ifttool.template.trajectory.segment import Segment
 from ifttool.template.trajectory.walk import Stage, numbered, walk
@@ -16,8 +20,7 @@ from ifttool.template.trajectory.window import Placed, Windows
 _MOST_LESSONS = 400
 
 
-@dataclass(frozen=True, slots=True)
-class Assembled:
+class Assembled(msgspec.Struct, frozen=True, gc=False):
     """A rendered conversation with its turns located.
 
     Attributes:
@@ -33,6 +36,20 @@ class Assembled:
     texts: Sequence[str]
     turns: Sequence[Placed]
     roles: Sequence[str]
+
+
+class Examined(NamedTuple):
+    """What a conversation was put together from.
+
+    Attributes:
+        assembled: The conversation.
+        pieces: What it prints, with messages by their numbers.
+        guards: What has to hold for another one with messages of the same kinds to be put together in the same way.
+    """
+
+    assembled: Assembled
+    pieces: Sequence[Piece]
+    guards: Sequence[Guard | Structure]
 
 
 class Assembler:
@@ -77,8 +94,34 @@ class Assembler:
                 self._program.learn(row, lesson.count, lesson.asks)
         raise UnfollowedError("the row needs too many lessons")
 
+    def examine(self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int]) -> Examined | None:
+        """Put a conversation together once more, and tell what that depends on; None if it can't be told.
+
+        Raises:
+            UnfollowedError: It can't be put together.
+        """
+        row = Row(conversation.messages, conversation.tools, self._template.kwargs, kinds)
+        program = self._program
+        program.consulted, program.compared = [], False
+        try:
+            stages = walk(program, row, len(row.messages), asks=False)
+            assembled = self._with_turns(row, stages, turns)
+            consulted = program.consulted
+        except Unknown:
+            return None
+        finally:
+            program.consulted = None
+        windows = [placed.window for placed in assembled.turns]
+        if program.compared or not all(window.holds for window in windows):
+            return None
+        at = [(placed.window.guards, placed.message) for placed in assembled.turns]
+        guards = tuple(dict.fromkeys(flat_guards(row, consulted, at)))
+        return Examined(assembled, flat_pieces(row, stages), guards)
+
     def _assemble(self, row: Row, turns: Sequence[int]) -> Assembled:
-        stages = walk(self._program, row, len(row.messages), asks=False)
+        return self._with_turns(row, walk(self._program, row, len(row.messages), asks=False), turns)
+
+    def _with_turns(self, row: Row, stages: Sequence[Stage], turns: Sequence[int]) -> Assembled:
         beginnings = Beginnings(self._program, row, stages) if turns else None
         placed = [self._windows.place(row, beginnings, turn) for turn in turns] if beginnings is not None else []
         parts = list(numbered(stages if beginnings is None else _speaking(stages)))

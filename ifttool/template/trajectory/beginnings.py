@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from ifttool.template.trajectory.program import Loop, Program, Row, UnfollowedError
+from ifttool.template.trajectory.program import Consulted, Loop, Program, Row, UnfollowedError
 from ifttool.template.trajectory.scan import Scan, State
 from ifttool.template.trajectory.segment import Segment
 from ifttool.template.trajectory.walk import Stage, walk_loop
@@ -213,7 +213,7 @@ class Beginnings:
                 state = self._scan(stage, stage.loop, state, count, asks)
                 continue
             segment = known = stage.segments[0]
-            if known.moves and not known.still(row.messages, row.tools, row.kwargs, row.kinds, state, -1, count, asks):
+            if known.moves and not self._is_still(known, state, -1, count, asks):
                 segment = self._program.match(row, stage.context, state, -1, count, asks)
                 if segment.out != known.out or segment.exit != known.exit:
                     raise UnfollowedError("what precedes the messages depends on how many there are")
@@ -254,20 +254,19 @@ class Beginnings:
 
     def _extend(self, group: Group, size: int, count: int, asks: bool) -> None:
         """Find the segments of the first ``size`` items of a group, none of which is the last."""
-        row, start = self._row, self.indices.start
+        start = self.indices.start
         if self._writes:
             self._extend_with_states(group, size, count, asks)
             return
         state, touchy = group.state, self._touchy
         if not group.cursor:
             group.cursor = self._first_that_differs(state)
-        messages, tools, kwargs, kinds = row.messages, row.tools, row.kwargs, row.kinds
         cursor = group.cursor
         for cursor in range(group.cursor, len(touchy)):
             position, known = touchy[cursor]
             if position >= size:
                 break
-            if not known.still(messages, tools, kwargs, kinds, state, start + position, count, asks):
+            if not self._is_still(known, state, start + position, count, asks):
                 self._replace(group, position, count, asks)
         else:
             cursor = len(touchy)
@@ -284,17 +283,24 @@ class Beginnings:
         return bisect_left(self._touchy, min(here, there) - near - self.indices.start, key=itemgetter(0))
 
     def _extend_with_states(self, group: Group, size: int, count: int, asks: bool) -> None:
-        row, touchy = self._row, dict(self._touchy)
+        touchy = dict(self._touchy)
         for position in range(group.checked, size):
             known, item, state = self.main.segments[position], self.indices[position], group.states[position]
             group.segments.append(known)
             group.faces.append(self.outs[position])
-            if position in touchy and not known.still(
-                row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks
-            ):
+            if position in touchy and not self._is_still(known, state, item, count, asks):
                 self._replace(group, position, count, asks)
             group.states.append(group.segments[position].leave(state, item, count))
         group.checked = size
+
+    def _is_still(self, known: Segment, state: State, item: int, count: int, asks: bool) -> bool:
+        """Whether a segment is also the one in another render of the same messages."""
+        row = self._row
+        if not known.still(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks):
+            return False
+        if self._program.consulted is not None:
+            self._program.consulted.append(Consulted(known, state, item, count))
+        return True
 
     def _replace(self, group: Group, position: int, count: int, asks: bool) -> None:
         """Put the right segment where an item's isn't what it is in the whole conversation."""
@@ -306,11 +312,13 @@ class Beginnings:
         if group.segments is self.main.segments:
             group.segments, group.faces = self.main.segments[:-1], self.outs[:-1]
         group.segments[position] = segment
-        if segment.out != known.out and self.main.texts[position] != segment.run(
-            row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks
-        ):
-            group.faces[position] = segment.out
-            if group.diverged is None:
-                group.diverged = item
+        if segment.out != known.out:
+            self._program.compared = True
+            if self.main.texts[position] != segment.run(
+                row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks
+            ):
+                group.faces[position] = segment.out
+                if group.diverged is None:
+                    group.diverged = item
         if segment.exit != "next" and group.refused is None:
             group.refused = item

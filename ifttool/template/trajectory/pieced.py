@@ -1,14 +1,16 @@
 """The net under assembled conversations: what was just learnt must give what the template itself gives."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ifttool.errors import RowError
 from ifttool.records import Conversation
 from ifttool.template.chat_template import ChatTemplate
-from ifttool.template.layout import joined_intervals
-from ifttool.template.perturb import all_changed
+from ifttool.template.layout import Analysis, Layout, joined_intervals, located
+from ifttool.template.perturb import all_changed, perturbed
+from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.trajectory.assembly import Assembled, Assembler
+from ifttool.template.trajectory.flatten import flat_layout, prints_always
 from ifttool.template.trajectory.program import UnfollowedError
 
 # A template for which most rows can't be put together isn't worth the attempts.
@@ -23,22 +25,23 @@ Located = Callable[[Conversation, Sequence[int]], tuple[Any, ...]]
 """The reference: the text of a conversation, and for each turn its intervals, verdict and ending."""
 
 
+Accepts = Callable[[Sequence[Layout]], bool]
+
+
 class Pieced:
     """Assembles conversations, and compares with the reference whatever it has just learnt.
 
     Args:
         template: The chat template.
         reference: Renders a conversation and locates turns the slower way.
-        accepts: Whether the caller has a use for what was put together.
+        accepts: Whether the caller has a use for what is located in some layouts.
 
     Attributes:
         is_open: Whether it is worth trying.
         why: Why the last conversation couldn't be put together; empty if it could.
     """
 
-    def __init__(
-        self, template: ChatTemplate, reference: Located, accepts: Callable[[Assembled], bool] | None = None
-    ) -> None:
+    def __init__(self, template: ChatTemplate, reference: Located, accepts: Accepts | None = None) -> None:
         self._template, self._reference, self._accepts = template, reference, accepts
         self._assembler: Assembler | None = None
         self._attempts = self._failures = self._lessons = 0
@@ -68,10 +71,34 @@ class Pieced:
                 # Something was read that left no guard: nothing learnt can be trusted.
                 self._close("what was learnt isn't what the template gives")
                 return None
-        if self._accepts is not None and not self._accepts(found):
+        if self._accepts is not None and not self._accepts([placed.window.layout for placed in found.turns]):
             self._fail("a turn isn't found from control tokens alone")
             return None
         return found
+
+    def plan(self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int]) -> Plan | None:
+        """A plan for conversations like one that was just put together; None if there is none that holds for others."""
+        assert self._assembler is not None
+        try:
+            examined = self._assembler.examine(conversation, kinds, turns)
+            if examined is None:
+                return None
+            expected = located_in(self._assembler, conversation, kinds, examined.assembled)
+            analysis, empty = flat_layout(examined.pieces, expected[1], examined.assembled.roles)
+            if not prints_always(analysis.layout):
+                return None
+            plan = compile_plan(analysis.layout, (*examined.guards, *empty))
+            if located_by(plan, conversation, self._template.kwargs) != expected:
+                return None
+            kwargs = self._template.kwargs
+            other = perturbed(conversation, lambda one: plan.replay(one.messages, one.tools, kwargs) is not None)
+            assembled = self._assembler.assemble(other, kinds, turns)
+        except UnfollowedError:
+            return None
+        changed = located_in(self._assembler, other, kinds, assembled)
+        if located_by(plan, other, kwargs) != changed:
+            return None
+        return plan if self._accepts is None or self._accepts([plan.layout]) else None
 
     def _fail(self, why: str) -> None:
         """Note a conversation that goes the slower way."""
@@ -134,6 +161,12 @@ def located_in(
             )
         )
     return (found.text, turns, blocks)
+
+
+def located_by(plan: Plan, conversation: Conversation, kwargs: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """The same by a plan; None if it isn't the one."""
+    texts = plan.replay(conversation.messages, conversation.tools, kwargs)
+    return None if texts is None else located(Analysis(plan.layout, texts))
 
 
 def located_turns(reference: tuple[Any, ...], turns: Sequence[int]) -> tuple[Any, ...]:

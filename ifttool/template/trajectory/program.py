@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 from ifttool.errors import RowError
 from ifttool.records import Message
 from ifttool.template.chat_template import ChatTemplate
@@ -33,8 +35,7 @@ class Unknown(Exception):
         self.count, self.asks = count, asks
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A conversation to be put together.
 
     Attributes:
@@ -48,6 +49,15 @@ class Row:
     tools: Any
     kwargs: Mapping[str, Any]
     kinds: Sequence[int]
+
+
+class Consulted(NamedTuple):
+    """A segment that was found to be the one, the namespaces before it, its item and how many messages there were."""
+
+    segment: Segment
+    state: Mapping[str, Any]
+    item: int
+    size: int
 
 
 class Loop(NamedTuple):
@@ -101,6 +111,11 @@ class Program:
 
     Args:
         template: The chat template.
+
+    Attributes:
+        generation: Grows with everything that is learnt.
+        consulted: Where a list, every segment that is found is added to it.
+        compared: Set when more of the data was looked at than segments ask for.
     """
 
     def __init__(self, template: ChatTemplate) -> None:
@@ -112,6 +127,8 @@ class Program:
         self._outs: dict[Any, int] = {}
         self._known: dict[Any, Segment] = {}
         self.generation = 0
+        self.consulted: list[Consulted] | None = None
+        self.compared = False
 
     @property
     def has_loops(self) -> bool:
@@ -161,6 +178,8 @@ class Program:
             if text is not None:
                 if position:  # what fits is often what fits next time; at most one of them ever does
                     found.insert(0, found.pop(position))  # type: ignore[union-attr]
+                if self.consulted is not None:
+                    self.consulted.append(Consulted(segment, state, item, count))
                 return segment, text
         raise Unknown(count, asks)
 
@@ -176,10 +195,14 @@ class Program:
         place = self._places[context]
         hint = place.last.get((kind, asks))
         if hint is not None and hint.check(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks):
+            if self.consulted is not None:
+                self.consulted.append(Consulted(hint, state, item, count))
             return hint
         for segment in place.segments.get(kind, ()):
             if segment.check(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks):
                 place.last[kind, asks] = segment
+                if self.consulted is not None:
+                    self.consulted.append(Consulted(segment, state, item, count))
                 return segment
         raise Unknown(count, asks)
 

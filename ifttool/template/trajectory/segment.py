@@ -60,6 +60,7 @@ class Segment:
         is_blind: Whether it reads nothing but namespaces.
         is_deaf: Whether it reads nothing but whether the generation prompt is asked for.
         counted: Namespace keys it sets to numbers that depend on how many messages there are.
+        guards: Everything it reads of the data and of where it stands, with the answers.
         out: Number of what it prints: segments with equal numbers print the same text for the same item.
         kind: Kind of the item it is for.
         nodes: What it prints.
@@ -76,53 +77,53 @@ class Segment:
     def __init__(self, recorded: Recorded, number: int, out: int, way: Any, roles: Mapping[Any, str]) -> None:
         self.number, self.out = number, out
         self.kind = recorded.kind
-        self._guards = recorded.guards
+        self.guards: tuple[Any, ...] = recorded.guards
         self.nodes = tuple(piece.node for piece in recorded.pieces)
         self.blocks = tuple(piece.block for piece in recorded.pieces)
         self.exit = way
         self._effects: tuple[Effect, ...] = recorded.effects
         self._roles = roles
-        self.is_open = any(_is_open(guard) for guard in self._guards)
-        self.reads = frozenset(key for guard in self._guards for key in _keys(guard)) | frozenset(
+        self.is_open = any(_is_open(guard) for guard in self.guards)
+        self.reads = frozenset(key for guard in self.guards for key in _keys(guard)) | frozenset(
             key for _, value in self._effects if isinstance(value, Affine) for key in value.names()
         )
         self.writes = frozenset(effect.key for effect in self._effects)
-        self.counts = self.is_open or any(form.mentions("n") for guard in self._guards for form in _forms(guard))
+        self.counts = self.is_open or any(form.mentions("n") for guard in self.guards for form in _forms(guard))
         self.counts |= any(isinstance(value, Affine) and value.mentions("n") for _, value in self._effects)
-        self.asks = any(isinstance(guard, FlagGuard) for guard in self._guards)
+        self.asks = any(isinstance(guard, FlagGuard) for guard in self.guards)
         indices = (index for node in self.nodes for index in message_indices(node))
         self.reach = max((-index.constant for index in indices if isinstance(index, Affine)), default=0)
         self.owned = any(owner(node) is not None for node in self.nodes)
         self.is_silent = not self.nodes
         # Nothing but the question for a generation prompt decides whether it comes next.
-        self.is_deaf = all(isinstance(guard, FlagGuard) for guard in self._guards)
+        self.is_deaf = all(isinstance(guard, FlagGuard) for guard in self.guards)
         self.counted = frozenset(
             key for key, value in self._effects if isinstance(value, Affine) and value.mentions("n")
         )
         # Segments that read nothing of the data fit every item of their kind.
-        self.is_blind = all(isinstance(guard, StateGuard) for guard in self._guards)
+        self.is_blind = all(isinstance(guard, StateGuard) for guard in self.guards)
 
     @cached_property
     def run(self) -> Any:
         """The text it prints; None if it isn't the one."""
         compiler = SegmentCompiler()
-        return compiler.function(PARAMETERS, self._guards, compiler.text(self.nodes))
+        return compiler.function(PARAMETERS, self.guards, compiler.text(self.nodes))
 
     @cached_property
     def check(self) -> Any:
         """True if it is the one, else None."""
-        return SegmentCompiler().function(PARAMETERS, self._guards, lambda: "True")
+        return SegmentCompiler().function(PARAMETERS, self.guards, lambda: "True")
 
     @cached_property
     def still(self) -> Any:
         """Like ``check``, where it is known that it was the one in another render of the same messages."""
-        moving = [guard for guard in self._guards if _is_moving(guard)]
+        moving = [guard for guard in self.guards if _is_moving(guard)]
         return SegmentCompiler().function(PARAMETERS, moving, lambda: "True")
 
     @cached_property
     def moves(self) -> bool:
         """Whether it may be another one in another render of the same messages."""
-        return any(map(_is_moving, self._guards))
+        return any(map(_is_moving, self.guards))
 
     @cached_property
     def texts(self) -> Any:
@@ -149,7 +150,7 @@ class Segment:
         """
         found = set()
         near = 0
-        for guard in filter(_is_moving, self._guards):
+        for guard in filter(_is_moving, self.guards):
             if isinstance(guard, NumberGuard):
                 continue  # distances are asked for between numbers only
             if not isinstance(guard, IntGuard):
@@ -167,7 +168,7 @@ class Segment:
     def allows(self, state: Mapping[str, Any]) -> bool:
         """Whether the namespaces are those it was recorded in."""
         return all(
-            state.get(guard.key, MISSING) == guard.value for guard in self._guards if isinstance(guard, StateGuard)
+            state.get(guard.key, MISSING) == guard.value for guard in self.guards if isinstance(guard, StateGuard)
         )
 
     def leave(self, state: dict[str, Any], item: int, count: int) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from ifttool.records import Message
 from ifttool.template.chat_template import TracedRender
 from ifttool.template.layout import Layout, TurnLayout, lay_out
@@ -38,6 +40,8 @@ class Window:
         layout: Pieces of the surroundings in the whole conversation, with the one turn located among them.
         check: Whether the answer holds for a turn; takes what segments take, with the turn as item.
         texts: The texts of the layout's pieces; takes the same.
+        guards: What ``check`` looks at, with messages numbered from the turn.
+        holds: Whether the answer holds wherever its guards do.
         opens: Whether the window begins where the text begins; if not, its first piece stands for what precedes.
         closes: Whether it ends where the text ends.
     """
@@ -45,6 +49,8 @@ class Window:
     layout: Layout
     check: Any
     texts: Any
+    guards: tuple[Any, ...]
+    holds: bool
     opens: bool
     closes: bool
 
@@ -54,8 +60,7 @@ class Window:
         return self.layout.turns[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True, gc=False):
     """A window in a conversation: its turn's message, and the number of its first segment in the whole text."""
 
     window: Window
@@ -93,8 +98,8 @@ class Windows:
         for window in known:
             if window.check(row.messages, row.tools, row.kwargs, row.kinds, {}, turn, count, False):
                 return Placed(window, turn, around.first)
-        window, holds = around.judged()
-        if holds and self.judged < MAX_WINDOWS:
+        window = around.judged()
+        if window.holds and self.judged < MAX_WINDOWS:
             known.append(window)
             self.judged += 1
             self.fresh.append(turn)
@@ -167,8 +172,8 @@ class _Around:
             return True
         return self._own.group.faces[: self._low] == self._prompt.group.faces[: self._low]
 
-    def judged(self) -> tuple[Window, bool]:
-        """Locate the turn; the second value says whether the answer holds wherever its guards do.
+    def judged(self) -> Window:
+        """Locate the turn.
 
         Raises:
             UnfollowedError: A message is referred to from afar.
@@ -198,14 +203,15 @@ class _Around:
         guards = [messages.guard(guard) for guard in (*(found.guards or ()), *empty)]
         nodes = [messages.node(node) for node in analysis.layout.nodes]
         check, texts = SegmentCompiler(), SegmentCompiler()
-        window = Window(
+        return Window(
             analysis.layout,
             check.function(PARAMETERS, guards, lambda: "True"),
             texts.function(PARAMETERS, (), texts.texts(nodes)),
+            tuple(guards),
+            found.guards is not None,
             self._opens,
             self._closes,
         )
-        return window, found.guards is not None
 
     def _before(self) -> list[_Step]:
         """What precedes the messages, if the window begins there."""
