@@ -20,11 +20,13 @@ from ifttool.api_types import (
     WriteOptions,
 )
 from ifttool.errors import RowError, UsageError
+from ifttool.io.inputs import is_large
 from ifttool.io.source import expand_inputs
 from ifttool.ledger import Tally
 from ifttool.records import Place
 from ifttool.resolve import resolve_recipe
 from ifttool.streams import render_rows, unroll_rows
+from ifttool.tokenizer.flat import FastLoad
 from ifttool.tokenizer.load import load_tokenizer
 from ifttool.tolerance import Tolerance
 from ifttool.worker import build_template
@@ -402,7 +404,6 @@ def _write(
     from ifttool.arranging.mixture import expand_mixture  # noqa: PLC0415
     from ifttool.arranging.spec import Arrangement  # noqa: PLC0415
     from ifttool.layouts import choose_columns  # noqa: PLC0415
-    from ifttool.pipeline import Target, run_shards  # noqa: PLC0415
 
     layout = options.get("layout")
     bears_loss = fixed.get("bears_loss", True)
@@ -414,11 +415,17 @@ def _write(
         raise UsageError("--overflow truncate needs a length to cut at", hint="give --max-length, or leave it out")
     sources, weights = expand_mixture(inputs)
     write_depfile = _depfile_writer(options.get("depfile"), [output], sources, recipe_options)
+    recipe = resolve_recipe(**recipe_options, **fixed)
+    fast = FastLoad(recipe.tokenizer)
+    if recipe.backend != "tokenizers" and is_large(sources):
+        fast.start()  # it takes longer than all else at the start, such as the next line with pyarrow behind it
+    from ifttool.pipeline import Target, run_shards  # noqa: PLC0415
+
     arranging: dict[str, Any] = {
         name: value for name, value in options.items() if name in ArrangeOptions.__annotations__
     }
     summary = run_shards(
-        resolve_recipe(**recipe_options, **fixed),
+        recipe,
         sources,
         Target.of(
             Path(output),
@@ -433,6 +440,7 @@ def _write(
         on_progress=options.get("on_progress"),
         workers=options.get("workers"),
         resume=options.get("resume", False),
+        fast=fast,
     )
     if summary.committed:
         write_depfile()

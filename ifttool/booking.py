@@ -1,11 +1,15 @@
 """Booking input lines: every way through the rows counts and reports what it leaves out here."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from ifttool.errors import RowError
 from ifttool.io.source import SkippedLine
 from ifttool.ledger import Tally
 from ifttool.records import Place, RawRow
+from ifttool.samples import Origin
+from ifttool.template.turns import Verdict
 
 Refuse = Callable[[Place, bytes | None, RowError, str], None]
 """Called for every row that is left out: place, bytes, reason, and ``rejected`` or ``dropped``."""
@@ -22,6 +26,42 @@ def book_line(item: RawRow | SkippedLine, tally: Tally, refuse: Refuse) -> RawRo
     else:
         leave_out(item.place, None, item.error, tally, refuse, dropped=False)
     return None
+
+
+class Shape(Protocol):
+    """What equal samples share."""
+
+    @property
+    def roles(self) -> Sequence[str]: ...
+
+    @property
+    def verdicts(self) -> Sequence[tuple[Verdict, bool]]: ...
+
+
+class Counted(Protocol):
+    """A sample to be counted."""
+
+    @property
+    def shape(self) -> Shape: ...
+
+    @property
+    def origin(self) -> Origin: ...
+
+
+def count_rows(last_samples: Sequence[Counted], tally: Tally) -> None:
+    """Book rows as kept, each given by its last sample: of an unrolled row, that one holds all messages."""
+    for source, times in Counter([sample.origin.place.source for sample in last_samples]).items():
+        tally.of(source).kept += times
+    # Most samples share their shape with hundreds of others, and are counted together with them.
+    for shape, times in Counter([sample.shape for sample in last_samples]).items():
+        tally.count_messages(shape.roles, times)
+
+
+def count_samples(samples: Sequence[Counted], tally: Tally) -> None:
+    """Count the turns of kept samples, given in input order."""
+    first = {sample.shape: sample.origin.place for sample in reversed(samples)}
+    for shape, times in Counter([sample.shape for sample in samples]).items():
+        tally.count_turns(shape.verdicts, first[shape], times)
 
 
 def leave_out(

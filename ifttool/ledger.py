@@ -5,10 +5,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ifttool.errors import RowError, RunError
 from ifttool.records import Place
+
+if TYPE_CHECKING:
+    from ifttool.template.turns import Verdict
 
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool"))
 
@@ -101,10 +104,19 @@ class Tally:
     examples: dict[str, str] = field(default_factory=dict)
     renders: Counter[str] = field(default_factory=Counter, compare=False)
 
-    def count_messages(self, roles: Iterable[str]) -> None:
-        """Count the messages of a kept row. Names of roles come from the data, so only known ones become keys."""
+    def count_messages(self, roles: Iterable[str], times: int = 1) -> None:
+        """Count the messages of so many kept rows. Names of roles come from the data: only known ones become keys."""
         for role in roles:
-            self.messages[role if role in _ROLES else "other"] += 1
+            self.messages[role if role in _ROLES else "other"] += times
+
+    def count_turns(self, verdicts: "Iterable[tuple[Verdict, bool]]", place: Place, times: int = 1) -> None:
+        """Count the located turns of so many samples, the first of which is from ``place``."""
+        for verdict, ends in verdicts:
+            self.verdicts[verdict.value] += times
+            if verdict.code is not None:
+                self.note(verdict.code, place, times)
+            if not ends:
+                self.note("IFT504", place, times)
 
     def of(self, source: str) -> SourceLedger:
         """The ledger of one input, made at first sight."""

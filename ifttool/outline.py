@@ -45,6 +45,11 @@ class Outline(msgspec.Struct, frozen=True, eq=False):
     refused: RowError | None
     detail: Callable[[], Prepared]
 
+    @property
+    def shape(self) -> "Outline":
+        """What has the roles and verdicts of the sample: itself."""
+        return self
+
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict | None:
     """The worst verdict; None without any."""

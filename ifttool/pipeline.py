@@ -14,7 +14,7 @@ from ifttool.engine import Crew, Task, default_workers
 from ifttool.errors import UsageError
 from ifttool.io.atomic import REFUSED
 from ifttool.io.input_digests import InputDigests
-from ifttool.io.inputs import STDIN, printable
+from ifttool.io.inputs import STDIN, is_large, printable
 from ifttool.io.places import check_written, is_inside
 from ifttool.ledger import SourceLedger, Tally
 from ifttool.manifest import complete, schema_metadata
@@ -25,14 +25,12 @@ from ifttool.running.journal import Journal, can_be_resumed, finished_run, run_k
 from ifttool.schema import COLUMNS, training_schema
 from ifttool.shards import FileFormat, ShardInfo
 from ifttool.split import Split, SplitResult, read_splits
+from ifttool.tokenizer.flat import FastLoad
 from ifttool.tolerance import Tolerance
 from ifttool.worker import Worker
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-# From here on the fast encoder of a large tokenizer is needed for certain.
-_MUCH_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +161,7 @@ def run_shards(
     on_progress: OnProgress | None = None,
     workers: int | None = None,
     resume: bool = False,
+    fast: FastLoad | None = None,
 ) -> RunSummary:
     """Turn conversations into shards. The bytes written don't depend on the number of workers (None: all cores).
 
@@ -177,8 +176,8 @@ def run_shards(
         RunError: I/O failed; nothing of this run is left but what ``rejects`` holds.
     """
     workers = workers or default_workers()
-    is_much = _is_much(sources)
-    worker = Worker(recipe, eager=is_much)
+    is_much = is_large(sources)
+    worker = Worker(recipe, eager=is_much, fast=fast)
     worker.check_fit()
     arrangement = arrangement or Arrangement()
     target.check(sources, arrangement)
@@ -281,11 +280,6 @@ def _sized(splits: Iterator[Split], workers: int) -> tuple[Iterator[Split], int]
     """The same splits, and how many processes they are worth: one is soonest done here."""
     first = list(islice(splits, 2))
     return chain(first, splits), workers if len(first) > 1 else 1
-
-
-def _is_much(sources: Sequence[str]) -> bool:
-    """Whether inputs are so large that the fast encoder should load while the rest does."""
-    return sum(Path(source).stat().st_size for source in sources if Path(source).is_file()) > _MUCH_BYTES
 
 
 def _options(target: Target, tolerance: Tolerance, arrangement: Arrangement) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """One input row → the texts to encode and the character intervals that bear loss."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -78,10 +78,11 @@ class Preparer:
         # What bears loss is the same for every row of a layout; layouts live as long as their plans.
         self._policies: WeakKeyDictionary[Layout, Policy] = WeakKeyDictionary()
         self._has_anchors = has_anchors
+        self._may_unroll = recipe.unroll == "auto" or recipe.on_mismatch == "unroll"
         # An EOS is added, and inline reasoning found, by position.
         self._outlines = has_anchors is not None and not recipe.append_eos and recipe.train_reasoning
 
-    def prepare(self, row: RawRow, chooser: Chooser | None = None) -> Iterator[Prepared | Outline]:
+    def prepare(self, row: RawRow, chooser: Chooser | None = None) -> Sequence[Prepared | Outline]:
         """The samples of one row.
 
         Args:
@@ -95,19 +96,19 @@ class Preparer:
         conversation = read_conversation(row, self._recipe)
         key = None if chooser is None else chooser.key(row.place, conversation)
         if self._selection.everything:
-            yield self._sample(row, conversation, self._located(conversation, ()), turn=None, key=key)
-            return
+            return (self._sample(row, conversation, self._located(conversation, ()), turn=None, key=key),)
         turns = self._selection.turns(conversation)
         if not turns:
             raise RowError("IFT401", "the conversation has no turn to train on")
         if self._recipe.unroll != "always":
             whole = self._located(conversation, turns)
-            if not any(policy.unrolls for policy in whole.policies):
-                yield self._sample(row, conversation, whole, turn=None, key=key)
-                return
+            if not (self._may_unroll and any(policy.unrolls for policy in whole.policies)):
+                return (self._sample(row, conversation, whole, turn=None, key=key),)
+        parts = []
         for part in unrolled(conversation, turns, final_only=not self._recipe.train_history):
             located = self._located(part, self._selection.turns(part))
-            yield self._sample(row, part, located, turn=len(part.messages) - 1, key=key)
+            parts.append(self._sample(row, part, located, turn=len(part.messages) - 1, key=key))
+        return parts
 
     def _located(self, conversation: Conversation, turns: Sequence[int]) -> "_Located":
         found = self.analyser.assemble(conversation, turns) if self._outlines else None

@@ -10,8 +10,7 @@ from ifttool.policy import Policy
 from ifttool.reasoning import reasoning_interval, subtract
 from ifttool.records import Interval
 from ifttool.samples import Origin
-from ifttool.template.layout import Analysis
-from ifttool.template.turns import Verdict
+from ifttool.template.layout import Analysis, Layout
 
 
 class Prepared(msgspec.Struct, frozen=True, dict=True, eq=False):
@@ -52,14 +51,9 @@ class Prepared(msgspec.Struct, frozen=True, dict=True, eq=False):
         return [(self.positions[low], self.positions[high]) for low, high in self.policy.turns]
 
     @property
-    def roles(self) -> Sequence[str]:
-        """The role of each message."""
-        return self.analysis.layout.roles
-
-    @property
-    def verdicts(self) -> Sequence[tuple[Verdict, bool]]:
-        """For each located turn, its verdict and whether it ends in an end-of-turn token."""
-        return self.analysis.layout.verdicts
+    def shape(self) -> Layout:
+        """What has the roles and verdicts of the sample, and of all others of its layout."""
+        return self.analysis.layout
 
     def detail(self) -> "Prepared":
         """The sample itself."""

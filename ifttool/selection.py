@@ -51,10 +51,9 @@ class Selection:
         A message's own ``train`` flag decides where it has one, except that ``last`` still leaves out all but the
         last.
         """
-        flags = conversation.train or (None,) * len(conversation.messages)
-        turns = [
-            index
-            for index, (message, flag) in enumerate(zip(conversation.messages, flags, strict=True))
-            if (flag if flag is not None else message["role"] in self.roles)
-        ]
+        roles = self.roles
+        turns = [index for index, message in enumerate(conversation.messages) if message["role"] in roles]
+        if conversation.train:
+            flags = enumerate(conversation.train)
+            turns = [index for index, flag in flags if (index in turns if flag is None else flag)]
         return turns if self.last is None else turns[-self.last :]

@@ -1,14 +1,13 @@
 """Rows in, finished samples out: one worker holds one template and one tokenizer."""
 
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
 import numpy as np
 
 from ifttool.arranging.draw import DUPLICATE, NOT_TAKEN, Draw
-from ifttool.booking import Refuse, book_line, leave_out
+from ifttool.booking import Refuse, book_line, count_rows, count_samples, leave_out
 from ifttool.crosscheck import CrossCheck
 from ifttool.encode import Encoded, Encoder, Sample
 from ifttool.errors import RowError, TemplateError
@@ -49,7 +48,7 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
     """A row and the samples prepared from it."""
 
     row: RawRow
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
 
 
 class Worker:
@@ -58,15 +57,16 @@ class Worker:
     Args:
         recipe: The options.
         eager: Whether to load the fast encoder at once, beside the rest; it is needed for much text only.
+        fast: The recipe's fast encoder, if that is being loaded already.
 
     Raises:
         TemplateError: The template doesn't compile, or ends turns with a token that the tokenizer lacks.
         TokenizerError: The tokenizer can't be used.
     """
 
-    def __init__(self, recipe: Recipe, *, eager: bool = False) -> None:
+    def __init__(self, recipe: Recipe, *, eager: bool = False, fast: FastLoad | None = None) -> None:
         self.recipe = recipe
-        self._fast = FastLoad(recipe.tokenizer)
+        self._fast = fast or FastLoad(recipe.tokenizer)
         if eager and recipe.backend != "tokenizers":
             self._fast.start()
         self.tokenizer: Tokenizer = load_tokenizer(recipe.tokenizer)
@@ -109,7 +109,7 @@ class Worker:
                 if self._fast.is_done:
                     break
                 with suppress(RowError):
-                    deque(self._preparer.prepare(row), maxlen=0)
+                    self._preparer.prepare(row)
             self._fast.result()
         self._preparer.renders.clear()
         release_freed_memory()
@@ -126,7 +126,7 @@ class Worker:
             if row is None:
                 continue
             try:
-                prepared = tuple(self._preparer.prepare(row, chooser))
+                prepared = self._preparer.prepare(row, chooser)
             except RowError as error:
                 self._leave_out(row, error, tally, refuse)
                 continue
@@ -149,16 +149,23 @@ class Worker:
             self._limit_turns(samples, prepared, encoded.refused)
         samples, cut_inside = self._truncate(samples, prepared, encoded.refused)
         reasons = self._reasons(samples, prepared, encoded.refused)
+        whole = []
         position = 0
         for row in batch:
-            own = slice(position, position + len(row.samples))
+            own = range(position, position + len(row.samples))
             position = own.stop
             if self._crosscheck.wants(row.row.place):
-                at = [index for index in range(own.start, own.stop) if index not in encoded.refused]
+                at = [index for index in own if index not in encoded.refused]
                 self._crosscheck.check(row.row, [samples.row(index) for index in at])
-            reasons[own] = self._book(row, reasons[own], tally, refuse)
-        self._count(prepared, encoded.straddles.tolist(), cut_inside, reasons, tally)
-        samples = samples.take(np.array([reason is None for reason in reasons], dtype=np.bool_))
+            if not reasons or reasons.keys().isdisjoint(own) or self._is_kept(row, own, reasons, tally, refuse):
+                whole.append(row.samples[-1])
+        count_rows(whole, tally)
+        kept = [index for index in range(len(prepared)) if index not in reasons] if reasons else range(len(prepared))
+        count_samples([prepared[index] for index in kept], tally)
+        for index in kept if cut_inside or encoded.straddles.any() else ():
+            tally.note("IFT505", prepared[index].origin.place, int(encoded.straddles[index]))
+            tally.note("IFT506", prepared[index].origin.place, index in cut_inside)
+        samples = samples.take(np.isin(np.arange(len(prepared)), list(reasons), invert=True))
         tally.samples += len(samples)
         tally.tokens += len(samples.ids)
         tally.trained_tokens += int(samples.mask.sum(dtype=np.int64))
@@ -208,33 +215,34 @@ class Worker:
 
     def _reasons(
         self, samples: Samples, prepared: Sequence[Sample], refused: Mapping[int, RowError]
-    ) -> list[RowError | None]:
-        """Why each sample is left out; None if it is kept."""
+    ) -> dict[int, RowError]:
+        """Why samples are left out, by index; the others are kept."""
+        reasons = dict(refused)
+        for index, sample in enumerate(prepared):
+            if sample.refused is not None:
+                reasons.setdefault(index, sample.refused)
         limit = self.recipe.max_length
-        lengths = np.diff(samples.rows).tolist()
-        trained = samples.trained_per_row().tolist()
-        reasons: list[RowError | None] = []
-        for index, (length, targets) in enumerate(zip(lengths, trained, strict=True)):
-            reason = refused.get(index) or prepared[index].refused
-            if reason is None and limit is not None and length > limit:
-                reason = RowError("IFT402", f"{length} tokens, the limit is {limit}")
-            if reason is None and not targets and self.recipe.bears_loss:
-                reason = RowError("IFT401", "no token of the sample would be trained")
-            reasons.append(reason)
+        lengths = np.diff(samples.rows)
+        for index in np.flatnonzero(lengths > limit).tolist() if limit is not None else ():
+            reasons.setdefault(index, RowError("IFT402", f"{lengths[index]} tokens, the limit is {limit}"))
+        for index in np.flatnonzero(samples.trained_per_row() == 0).tolist() if self.recipe.bears_loss else ():
+            reasons.setdefault(index, RowError("IFT401", "no token of the sample would be trained"))
         return reasons
 
-    def _book(self, row: _Row, reasons: list[RowError | None], tally: Tally, refuse: Refuse) -> list[RowError | None]:
-        """Book a row as kept, dropped or rejected; one sample that is an error rejects the whole row."""
-        fatal = next((reason for reason in reasons if reason is not None and not self._is_drop(reason)), None)
-        if fatal is None and any(reason is None for reason in reasons):
-            tally.of(row.row.place.source).kept += 1
-            # The last sample of an unrolled row holds all messages of the others.
-            tally.count_messages(row.samples[-1].roles)
-            tally.samples_dropped.update(reason.code for reason in reasons if reason is not None)
-            return reasons
-        reason = fatal or next(reason for reason in reasons if reason is not None)
+    def _is_kept(self, row: _Row, own: range, reasons: dict[int, RowError], tally: Tally, refuse: Refuse) -> bool:
+        """Whether a row some of whose samples are left out gives any; if not, it is booked as dropped or rejected.
+
+        One sample that is an error rejects the whole row.
+        """
+        found = [reasons[index] for index in own if index in reasons]
+        fatal = next((reason for reason in found if not self._is_drop(reason)), None)
+        if fatal is None and len(found) < len(own):
+            tally.samples_dropped.update(reason.code for reason in found)
+            return True
+        reason = fatal or found[0]
         self._leave_out(row.row, reason, tally, refuse)
-        return [reason] * len(reasons)
+        reasons.update(dict.fromkeys(own, reason))
+        return False
 
     def _is_drop(self, error: RowError) -> bool:
         """Whether an option asks to leave such a row out quietly; otherwise it is rejected."""
@@ -249,24 +257,3 @@ class Worker:
     def _leave_out(self, row: RawRow, error: RowError, tally: Tally, refuse: Refuse) -> None:
         """Book a row that gives no sample."""
         leave_out(row.place, row.data, error, tally, refuse, dropped=self._is_drop(error))
-
-    def _count(
-        self,
-        prepared: Sequence[Sample],
-        straddles: Sequence[int],
-        cut_inside: Collection[int],
-        reasons: Sequence[RowError | None],
-        tally: Tally,
-    ) -> None:
-        """Count verdicts and findings of the samples that are kept."""
-        for index, (sample, reason) in enumerate(zip(prepared, reasons, strict=True)):
-            if reason is not None:
-                continue
-            place = sample.origin.place
-            for verdict, ends in sample.verdicts:
-                tally.verdicts[verdict.value] += 1
-                if verdict.code is not None:
-                    tally.note(verdict.code, place)
-                tally.note("IFT504", place, not ends)
-            tally.note("IFT505", place, straddles[index])
-            tally.note("IFT506", place, index in cut_inside)

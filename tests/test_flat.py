@@ -9,7 +9,7 @@ import pytest
 
 from ifttool.errors import TokenizerError
 from ifttool.tokenizer import flat
-from ifttool.tokenizer.flat import flat_encoder, load_early
+from ifttool.tokenizer.flat import FastLoad, flat_encoder
 from ifttool.tokenizer.load import Tokenizer, load_tokenizer
 
 pytest.importorskip("fastokens")
@@ -45,7 +45,7 @@ def test_little_text_never_loads_the_fast_encoder(tokenizer: Tokenizer, monkeypa
 
 
 def test_an_encoder_that_was_begun_early_is_used(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    early = load_early("default")
+    early = FastLoad("default")
     early.result()
     monkeypatch.setattr(flat, "_load_fast", lambda _text: pytest.fail("it was loaded already"))
     encoder = flat_encoder(tokenizer, "fastokens", early)
@@ -57,13 +57,13 @@ def test_an_early_encoder_that_lacks_added_tokens_is_loaded_again(tmp_path: Path
     (tmp_path / "tokenizer.json").write_bytes((source / "tokenizer.json").read_bytes())
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|new|>"}))
     tokenizer = load_tokenizer(str(tmp_path))
-    encoder = flat_encoder(tokenizer, "fastokens", load_early(str(tmp_path)))
+    encoder = flat_encoder(tokenizer, "fastokens", FastLoad(str(tmp_path)))
     ids, _ = encoder.encode(["a<|new|>"])
     assert ids[-1] == tokenizer.id_of("<|new|>") is not None
 
 
 def test_an_early_load_that_fails_is_no_error_yet(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    assert flat_encoder(tokenizer, "fastokens", load_early(str(tmp_path))).name == "fastokens"
+    assert flat_encoder(tokenizer, "fastokens", FastLoad(str(tmp_path))).name == "fastokens"
 
 
 def test_a_fast_encoder_that_disagrees_is_not_used(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:

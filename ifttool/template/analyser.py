@@ -22,11 +22,15 @@ PLANS_PER_SHAPE = 12
 # Where conversations can be put together from segments, a plan of the whole is worth its price later: it costs what
 # it saves on some twenty of them.
 PLAN_AT_SIGHT = 32
+_FREE_PLANS = 16
 # Bounds on what is remembered. A piece of a plan takes about a kilobyte, compiled code included; when the bound is
 # reached, the shapes seen least recently are forgotten.
 MAX_SHAPES = 20_000
 MAX_PIECES = 60_000
 
+# Nearly all messages of chats have these keys, and text.
+_PLAIN_KEYS = ("role", "content")
+_PLAIN = list(_PLAIN_KEYS)
 # What has no value that could be part of a shape: its type is enough.
 _TEXTUAL = frozenset({str, dict, list})
 
@@ -69,8 +73,10 @@ class Analyser:
         self._use_plans = use_plans
         self._shapes: dict[Any, _Shape] = {}
         self._kinds: dict[Any, int] = {}
+        self._plain: dict[str, int] = {}
         self._pieces = 0
         self._pieced = Pieced(template, self._trace_located, accepts)
+        self._flat = self._replays = 0
         self.way = ""
 
     def analyse(self, conversation: Conversation, turns: Sequence[int]) -> Analysis:
@@ -110,24 +116,39 @@ class Analyser:
             return None
         self.way = "segments"
         shape.sightings += 1
-        if shape.sightings >= PLAN_AT_SIGHT and len(shape.plans) + shape.refused < PLANS_PER_SHAPE:
+        if shape.sightings >= PLAN_AT_SIGHT and len(shape.plans) + shape.refused < PLANS_PER_SHAPE and self._pays():
             shape.sightings = 0
+            self._flat += 1
             self._keep(shape, self._pieced.plan(conversation, kinds, turns))
         return found
+
+    def _pays(self) -> bool:
+        """Whether plans of this template are used often enough for one more.
+
+        Tool definitions and calls differ in structure as much as sequences of messages do: plans of 9,000 tool
+        dialogues were used nine times each, which doesn't pay.
+        """
+        return self._replays >= PLAN_AT_SIGHT * (self._flat - _FREE_PLANS)
 
     def _replayed(self, shape: _Shape, conversation: Conversation) -> Analysis | None:
         for plan in shape.plans:
             texts = plan.replay(conversation.messages, conversation.tools, self._template.kwargs)
             if texts is not None:
                 self.way = "plan"
+                self._replays += 1
                 return Analysis(plan.layout, texts)
         return None
 
     def _kinds_of(self, conversation: Conversation) -> list[int]:
         """The number of each message's kind: what it looks like before any of its text is read."""
-        kinds = self._kinds
+        kinds, plain = self._kinds, self._plain
         found = []
         for message in conversation.messages:
+            if [*message] == _PLAIN and message["content"].__class__ is str:
+                number = plain.get(message["role"])
+                if number is not None:
+                    found.append(number)
+                    continue
             key: tuple[Any, ...] = (message["role"], tuple(message), tuple(map(type, message.values())))
             number = kinds.get(key)
             if number is None:
@@ -135,6 +156,8 @@ class Analyser:
                 if not _TEXTUAL.issuperset(key[2]):
                     key = (*key[:2], tuple(map(tag, message.values())))
                 number = kinds.setdefault(key, len(kinds))
+            if key[1:] == (_PLAIN_KEYS, (str, str)):
+                plain[message["role"]] = number
             found.append(number)
         return found
 

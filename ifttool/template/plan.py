@@ -218,7 +218,11 @@ def _subtree_text(value: Any, options: tuple[Any, ...]) -> str:
     if encode is None:
         ascii_only, indent, separators, sort_keys = options
         encode = json.JSONEncoder(
-            ensure_ascii=ascii_only, indent=indent, separators=separators, sort_keys=sort_keys
+            ensure_ascii=ascii_only,
+            indent=indent,
+            separators=separators,
+            sort_keys=sort_keys,
+            check_circular=False,  # what was parsed from JSON has no cycles
         ).encode
         _ENCODERS[options] = encode
     return encode(value)

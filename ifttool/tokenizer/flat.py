@@ -118,7 +118,7 @@ class FastLoad:
     def start(self) -> None:
         """Begin, unless it has begun."""
         if self._thread is None:
-            self._thread = Thread(target=self._load, daemon=True)
+            self._thread = Thread(target=self._load)
             self._thread.start()
 
     @property
