@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast, get_args
 
@@ -188,12 +189,11 @@ def run_shards(
     sink = target.open(staged=not arrangement.is_default, keep=resume and can_be_resumed(target.path))
     phase = None if arrangement.is_default else Phase(arrangement, sources, sink.stage)
     schema = training_schema(target.columns, {**schema_metadata(recipe, worker), "layout": target.layout})
-    results: list[SplitResult] = []
-    tally = Tally({source: SourceLedger() for source in sources})
-    progress = _Progress(tally, on_progress)
     # What is read twice must not change in between.
     digests = InputDigests(sources if isinstance(sink, FolderSink) or arrangement.needs_survey else ())
     journal = Journal(sink.root, key, digests) if isinstance(sink, FolderSink) else None
+    tally = Tally({source: SourceLedger() for source in sources})
+    progress = _Progress(tally, on_progress)
     try:
         splits, size = _sized(read_splits(sources, stdin=stdin), workers)
         if is_much or size > 1:
@@ -205,11 +205,8 @@ def run_shards(
                 phase.survey(read_splits(sources), recipe, crew)
                 splits = map(phase.drawn, splits)
             part_schema = schema if phase is None else phase.part_schema
-            for size, result in _work(splits, sink, journal, crew=crew, schema=part_schema):
-                results.append(result)
-                progress.add(result.tally, size)
+            results = progress.watched(_work(splits, sink, journal, crew=crew, schema=part_schema))
             inputs = digests.results()
-        results.sort(key=lambda result: result.index)
         tally = sum((result.tally for result in results), tally)
         committed = tolerance.allows(tally.total)
         rejects = target.rejects if any(result.rejects for result in results) else None
@@ -242,11 +239,16 @@ class _Progress:
     report: OnProgress | None
     read: int = 0
 
-    def add(self, tally: Tally, size: int) -> None:
-        self.tally += tally
-        self.read += size
-        if self.report is not None:
-            self.report(self.tally, self.read)
+    def watched(self, work: Iterable[tuple[int, SplitResult]]) -> list[SplitResult]:
+        """The results of all splits, in input order; reports as they come."""
+        results = []
+        for size, result in work:
+            results.append(result)
+            self.tally += result.tally
+            self.read += size
+            if self.report is not None:
+                self.report(self.tally, self.read)
+        return sorted(results, key=attrgetter("index"))
 
 
 def _work(
