@@ -329,7 +329,12 @@ def test_ranges_together_give_the_whole_file(lines: list[bytes], target: int, en
         assert all(data[r.stop - 1 : r.stop] == b"\n" for r in ranges[:-1])
         assert all(r.stop - r.start >= target for r in ranges[:-1])
         parts = [item for r in ranges for item in read_rows(source, byte_range=r)]
-        assert parts == rows_of(source)
+        assert [bare(part) for part in parts] == [bare(row) for row in rows_of(source)]
+
+
+def bare(item: RawRow | SkippedLine) -> object:
+    """An item without what its reader counted, which depends on where chunks end."""
+    return (item.place, item.data, item.terminated) if isinstance(item, RawRow) else item
 
 
 def test_ranges_over_many_chunks(tmp_path: Path) -> None:
@@ -337,7 +342,7 @@ def test_ranges_over_many_chunks(tmp_path: Path) -> None:
     ranges = list(split_ranges(source, target_bytes=300_001))
     parts = [item for r in ranges for item in read_rows(source, byte_range=r)]
     assert len(ranges) == 7
-    assert parts == rows_of(source)
+    assert [bare(part) for part in parts] == [bare(row) for row in rows_of(source)]
 
 
 def test_range_errors(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,9 +93,13 @@ def progress(*, quiet: bool) -> Iterator[Any]:
     from rich.text import Text
 
     started = time.monotonic()
-    with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
+    # Its thread starts with the first report, behind the worker processes: they are copies of one without threads.
+    live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
+    with ExitStack() as stack:
 
         def update(tally: "Tally", size: int) -> None:
+            if not live.is_started:
+                stack.enter_context(live)
             rate = size / 1e6 / max(time.monotonic() - started, 1e-9)
             total = tally.total
             live.update(

@@ -22,12 +22,13 @@ MAX_DEPTH = 64
 # A key's quote, white space, a colon: valid, and the one way in which a key doesn't end in `":`.
 _SPACED_KEY = re.compile(rb'"[ \t\r\n]+:')
 
-_SPACED_COLONS = (b" :", b"\t:", b"\n:", b"\r:")
-
 # A chain of containers without keys below the messages: the row, lists, a message, an empty object.
 _SUSPICIOUS_BRACKETS = MAX_DEPTH - 2
 
-_COLON, _NEWLINE, _BRACKET, _QUOTE, _SPACE = b':\n[" '
+_COLON, _NEWLINE, _BRACKET, _QUOTE, _SPACE, _BACKSLASH = b':\n[" \\'
+
+
+_Bytes = npt.NDArray[np.uint8]
 
 
 class DepthError(Exception):
@@ -44,9 +45,10 @@ class KeyCounter:
         self._flags = np.empty((2, 0), np.bool_)
 
     def count(self, chunk: bytes) -> list[int | None]:
-        """Count the colons behind a quote or white space in each whole line of a chunk that starts with a line.
+        """Count the colons that may follow a key in each whole line of a chunk that starts with a line.
 
-        A line with brackets enough to be too deep gets None: it has to be looked at.
+        Such a colon stands behind a quote, or behind white space that follows a quote; not behind an escaped quote, as
+        in JSON text inside a string. A line with brackets enough to be too deep gets None: it has to be looked at.
         """
         characters = np.frombuffer(chunk, np.uint8)
         size = len(characters)
@@ -57,13 +59,25 @@ class KeyCounter:
         for other in (_NEWLINE, _BRACKET):
             wanted |= np.equal(characters, other, out=some)
         places = np.flatnonzero(wanted)
-        found, before = characters[places], characters[places - 1]
-        is_end = (found == _COLON) & ((before == _QUOTE) | (before <= _SPACE))
+        found = characters[places]
+        is_end = found == _COLON
+        colons = places[is_end]
+        is_end[is_end] = _may_follow_keys(*(characters[colons - back] for back in (1, 2, 3)))
         lines = np.flatnonzero(found == _NEWLINE)
         keys: list[int | None] = _sums(is_end, lines).tolist()
         for line in np.flatnonzero(_sums(found == _BRACKET, lines) >= _SUSPICIOUS_BRACKETS).tolist():
             keys[line] = None
         return keys
+
+
+def _may_follow_keys(before: _Bytes, earlier: _Bytes, earliest: _Bytes) -> npt.NDArray[np.bool_]:
+    """Whether a key may end before each colon, by the three characters before it.
+
+    A backslash before the quote says that it is escaped, unless the backslash is escaped itself.
+    """
+    quoted = (before == _QUOTE) & ~((earlier == _BACKSLASH) & (earliest != _BACKSLASH))
+    ends: npt.NDArray[np.bool_] = quoted | ((before <= _SPACE) & ((earlier == _QUOTE) | (earlier <= _SPACE)))
+    return ends
 
 
 def _sums(flags: npt.NDArray[np.bool_], stops: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -94,7 +108,7 @@ def find_duplicate_key(data: bytes, value: Any, *, most_keys: int | None = None)
     if keys == most_keys:
         return None
     # `\\":` is a key that ends with a backslash; it would be taken for text here.
-    if not _has_spaced_key(data) and b'\\\\":' not in data:
+    if not _SPACED_KEY.search(data) and b'\\\\":' not in data:
         key_ends = data.count(b'":')
         if keys in (key_ends, key_ends - data.count(b'\\":')):
             return None
@@ -107,11 +121,6 @@ def find_duplicate_key(data: bytes, value: Any, *, most_keys: int | None = None)
 
     json.loads(data, object_pairs_hook=check)
     return duplicates[0] if duplicates else None
-
-
-def _has_spaced_key(data: bytes) -> bool:
-    """Whether white space follows a key's quote somewhere; looks at every quote only if a colon follows white space."""
-    return any(space in data for space in _SPACED_COLONS) and _SPACED_KEY.search(data) is not None
 
 
 def count_outer_keys(value: Any) -> int:
