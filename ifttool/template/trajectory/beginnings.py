@@ -306,7 +306,7 @@ class Beginnings:
         """Put the right segment where an item's isn't what it is in the whole conversation."""
         row, known = self._row, self.main.segments[position]
         item, state = self.indices[position], group.states[position]
-        segment = self._program.match(row, self._loop.context, state, item, count, asks)
+        segment = self._program.match(row, self._loop.context, state, item, count, asks, known.number)
         if segment.writes and not self._writes:
             raise UnfollowedError("an iteration sets what it doesn't set in the whole conversation")
         if group.segments is self.main.segments:

@@ -100,7 +100,7 @@ class _Place:
     """
 
     segments: dict[int | None, list[Segment]] = field(default_factory=dict)
-    last: dict[tuple[int | None, bool], Segment] = field(default_factory=dict)
+    last: dict[tuple[int | None, bool, int], Segment] = field(default_factory=dict)
     quiet: dict[Any, bool] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
     scans: bool = True
@@ -184,23 +184,26 @@ class Program:
         raise Unknown(count, asks)
 
     def match(  # noqa: PLR0917 - as above
-        self, row: Row, context: int, state: Mapping[str, Any], item: int, count: int, asks: bool
+        self, row: Row, context: int, state: Mapping[str, Any], item: int, count: int, asks: bool, instead: int = -1
     ) -> Segment:
-        """The segment that comes next where beginnings of a conversation end.
+        """The segment that comes next in a beginning of a conversation.
+
+        What came next the last time is tried first: where beginnings end, and ``instead`` of another segment of the
+        whole conversation, given by its number.
 
         Raises:
             Unknown: There is none.
         """
         kind = None if item < 0 else row.kinds[item]
         place = self._places[context]
-        hint = place.last.get((kind, asks))
+        hint = place.last.get((kind, asks, instead))
         if hint is not None and hint.check(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks):
             if self.consulted is not None:
                 self.consulted.append(Consulted(hint, state, item, count))
             return hint
         for segment in place.segments.get(kind, ()):
             if segment.check(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks):
-                place.last[kind, asks] = segment
+                place.last[kind, asks, instead] = segment
                 if self.consulted is not None:
                     self.consulted.append(Consulted(segment, state, item, count))
                 return segment
