@@ -126,6 +126,16 @@ def repeated(whole: Dataset, folder: Path, *, times: int) -> Dataset:
     return Dataset(path.stem, path)
 
 
+LARGE_MEGABYTES = 1000
+"""Data as large as what is trained on: the same rows several times over."""
+
+
+def times_for(whole: Dataset, options: Options) -> int:
+    """How often a data set is repeated to be large."""
+    wanted = options.pick(full=LARGE_MEGABYTES, quick=4 * _QUICK_MEGABYTES, tiny=0)
+    return max(2, round(wanted / whole.megabytes))
+
+
 def of_turns(turns: int, total: int, *, agents: bool, options: Options) -> Dataset:
     """Conversations of ``turns`` messages each, ``total`` messages together; agents' have shapes of their own."""
     kind = "agents" if agents else "chats"

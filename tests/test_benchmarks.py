@@ -66,10 +66,13 @@ def test_script_runs(name: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(not common.has("transformers", "datasets", "trl", "torch"), reason="needs the bench group")
 def test_beside_the_others(tmp_path: Path) -> None:
     found = bench("end_to_end", tmp_path)
-    (table,) = found["tables"]
+    table, timings = found["tables"]
     sides = {(row[0], row[1]) for row in table["rows"]}
-    assert {(kind, side) for kind in data.kinds(TINY) for side in ("ifttool mask", "datasets.map", "TRL")} == sides
-    assert len(found["checks"]) == 1
+    (kind,) = data.kinds(TINY)
+    others = {"datasets.map", "TRL"}
+    assert sides == {(name, side) for name in (kind, f"{kind}, repeated") for side in {"ifttool mask", *others}}
+    assert {(row[0], row[1]) for row in timings["rows"]} == {(kind, side) for side in others}
+    assert len(found["checks"]) == 2
 
 
 def test_report_fills_blocks(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 import argparse
 import json
 import multiprocessing
-from functools import partial
+from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,8 @@ from ifttool.records import Place
 from ifttool.samples import IntArray, LongArray, Origin, Samples
 from ifttool.schema import training_schema
 from ifttool.shards import ShardWriter
+
+Encode = Callable[[list[str]], tuple[IntArray, LongArray]]
 
 _BATCH_CHARS = 1 << 20
 _ORIGIN = Origin(Place("-", 1, 0, 0), None, None, 1, "exact")
@@ -25,32 +28,37 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--processes", type=int, required=True)
+    parser.add_argument("--times", type=int, default=1, help="how often every row is done")
     given = parser.parse_args()
     given.output.mkdir()
-    work = partial(_work, given)
-    if given.processes == 1:
-        work(0)
-        return
-    with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
-        pool.map(work, range(given.processes))
-
-
-def _work(given: argparse.Namespace, share: int) -> None:
-    """One process's share of the rows."""
+    encode = _encoder(given.tokenizer)
     bounds = json.loads(given.texts.with_suffix(".json").read_bytes())
+    # Copies of one process that has loaded the tokenizer, as ifttool's own are.
+    context = multiprocessing.get_context("fork")
+    shares = [context.Process(target=_work, args=(given, bounds, encode, share)) for share in range(given.processes)]
+    for process in shares:
+        process.start()
+    for process in shares:
+        process.join()
+    if any(process.exitcode for process in shares):
+        raise SystemExit("a process failed")
+
+
+def _work(given: argparse.Namespace, bounds: dict[str, list[int]], encode: Encode, share: int) -> None:
+    """One process's share of the rows."""
     count = len(bounds["texts"]) - 1
     low, high = count * share // given.processes, count * (share + 1) // given.processes
-    encode = _encoder(given.tokenizer)
     decoder = msgspec.json.Decoder()
     with (
         given.rows.open("rb") as rows,
         given.texts.open("rb") as texts,
         ShardWriter(given.output / f"{share}.parquet", provenance=None, schema=training_schema()) as writer,
     ):
-        rows.seek(bounds["rows"][low])
-        texts.seek(bounds["texts"][low])
         batch, chars = [], 0
-        for index in range(low, high):
+        for index in chain.from_iterable(range(low, high) for _ in range(given.times)):
+            if index == low:
+                rows.seek(bounds["rows"][low])
+                texts.seek(bounds["texts"][low])
             decoder.decode(rows.read(bounds["rows"][index + 1] - bounds["rows"][index]))
             text = texts.read(bounds["texts"][index + 1] - bounds["texts"][index]).decode()
             batch.append(text)
@@ -66,7 +74,7 @@ def _samples(ids: IntArray, rows: LongArray) -> Samples:
     return Samples(ids, mask, rows, [_ORIGIN] * (len(rows) - 1))
 
 
-def _encoder(folder: Path):
+def _encoder(folder: Path) -> Encode:
     path = str(folder / "tokenizer.json")
     try:
         import fastokens  # noqa: PLC0415 - it has no wheels for some platforms

@@ -149,7 +149,9 @@ Backend = Annotated[
 Verify = Annotated[
     str,
     typer.Option(
-        "--verify", metavar="ROWS", help="Rows done again the slow way and compared: none, sample (1 in 1024) or all."
+        "--verify",
+        metavar="ROWS",
+        help="Rows done again the slow way and compared: none, sample (1 in 1024, later 4096) or all.",
     ),
 ]
 Workers = Annotated[
