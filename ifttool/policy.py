@@ -5,7 +5,8 @@ says so; of what is left, pieces are taken out by their kind.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ifttool.recipe import Recipe
 from ifttool.template.layout import Label, Layout, Run, TurnLayout
@@ -28,6 +29,7 @@ class Policy:
         blocks: Whether the template's generation blocks decide, rather than completions.
         unrolls: Whether the conversation is to be unrolled instead.
         mismatch: The worst verdict that the recipe refuses; None if there is none.
+        derived: What others have worked out from it, by what did.
     """
 
     layout: Layout
@@ -39,6 +41,7 @@ class Policy:
     blocks: bool
     unrolls: bool
     mismatch: Verdict | None
+    derived: dict[object, Any] = field(default_factory=dict, repr=False)
 
 
 def policy_for(layout: Layout, recipe: Recipe, *, eos: str | None = None) -> Policy:

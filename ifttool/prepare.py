@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -75,8 +74,6 @@ class Preparer:
         self._eos = eos
         self.analyser = Analyser(template, use_plans=use_plans, accepts=self._is_anchored)
         self.renders: Counter[str] = Counter()
-        # What bears loss is the same for every row of a layout; layouts live as long as their plans.
-        self._policies: WeakKeyDictionary[Layout, Policy] = WeakKeyDictionary()
         self._has_anchors = has_anchors
         self._may_unroll = recipe.unroll == "auto" or recipe.on_mismatch == "unroll"
         # An EOS is added, and inline reasoning found, by position.
@@ -116,7 +113,9 @@ class Preparer:
             found = self.analyser.analyse(conversation, turns)
         self.renders[self.analyser.way] += 1
         if isinstance(found, Analysis):
-            return _Located(turns, found, (self._policy(found.layout),))
+            # A traced layout serves one row; keeping its policy in it would tie both into a cycle.
+            of_many = self.analyser.way == "plan"
+            return _Located(turns, found, (self._policy(found.layout) if of_many else self._new_policy(found.layout),))
         return _Located(turns, found, tuple(self._policy(placed.window.layout) for placed in found.turns))
 
     def _is_anchored(self, layouts: Sequence[Layout]) -> bool:
@@ -125,10 +124,14 @@ class Preparer:
         return has_anchors is not None and all(has_anchors(self._policy(layout)) for layout in layouts)
 
     def _policy(self, layout: Layout) -> Policy:
-        policy = self._policies.get(layout)
+        """What bears loss: the same for every row of a layout."""
+        policy: Policy | None = layout.derived.get(self)
         if policy is None:
-            policy = self._policies[layout] = policy_for(layout, self._recipe, eos=self._eos)
+            policy = layout.derived[self] = self._new_policy(layout)
         return policy
+
+    def _new_policy(self, layout: Layout) -> Policy:
+        return policy_for(layout, self._recipe, eos=self._eos)
 
     def _sample(
         self, row: RawRow, conversation: Conversation, located: "_Located", *, turn: int | None, key: str | None
@@ -145,7 +148,7 @@ class Preparer:
 
         def detail() -> Prepared:
             analysis = self.analyser.analyse(conversation, located.turns)
-            return self._prepared(row, conversation, analysis, self._policy(analysis.layout), turn=turn, key=key)
+            return self._prepared(row, conversation, analysis, self._new_policy(analysis.layout), turn=turn, key=key)
 
         return Outline(
             found.text,

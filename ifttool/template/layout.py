@@ -5,7 +5,7 @@ differ. All boundaries of interest lie between pieces.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -62,6 +62,8 @@ class Layout:
         turns: The located turns, in order.
         lost: Whether the render couldn't be traced, so that pieces say nothing.
         empty: Pieces of the data that are empty in every row of this layout.
+        derived: What others have worked out from it, by what did; it goes with the layout, and a look-up costs a sixth
+            of one in a weak dictionary.
     """
 
     nodes: tuple[Node, ...]
@@ -70,6 +72,7 @@ class Layout:
     turns: tuple[TurnLayout, ...]
     lost: bool = False
     empty: frozenset[int] = frozenset()
+    derived: dict[object, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def labels(self) -> tuple[Label, ...]:

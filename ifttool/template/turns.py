@@ -41,7 +41,7 @@ GENERATED_ROLES = frozenset({"assistant", "model"})
 
 def has_text(message: Message) -> bool:
     """Whether a message says anything beyond what templates print in its header."""
-    return any(value for name, value in message.items() if name not in HEADER_FIELDS)
+    return bool(message.get("content")) or any(value for name, value in message.items() if name not in HEADER_FIELDS)
 
 
 class Verdict(StrEnum):

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +67,6 @@ class AnchorMasks:
     def __init__(self, tokenizer: Tokenizer, control: ControlTokens) -> None:
         self._tokenizer = tokenizer
         self._control = control
-        self._anchors: WeakKeyDictionary[Policy, Anchors | None] = WeakKeyDictionary()
         self._headers: dict[str, list[int]] = {}
         # Parts of outlines live as long as their program, which lives as long as the worker.
         self._parts: dict[Layout, tuple[int, ...] | None] = {}
@@ -124,9 +122,10 @@ class AnchorMasks:
 
     def of(self, policy: Policy) -> Anchors | None:
         """The anchors of a policy; None if one of its boundaries has none."""
-        if policy not in self._anchors:
-            self._anchors[policy] = self._find(policy)
-        return self._anchors[policy]
+        if self not in policy.derived:
+            policy.derived[self] = self._find(policy)
+        found: Anchors | None = policy.derived[self]
+        return found
 
     def joined(
         self, parts: Sequence[Layout], turns: Sequence[tuple[Policy, int]], *, everything: bool
