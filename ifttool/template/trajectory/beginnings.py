@@ -104,7 +104,8 @@ class Beginnings:
             raise UnfollowedError("a loop over messages follows the one that prints them")
         self._loop = loop
         segments = self.main.segments
-        self._moves = any(segment.is_open or segment.asks for segment in segments)
+        # The last item's segment is in no beginning: there another item is the last, or none is.
+        self._moves = any(segment.is_open or segment.asks for segment in segments[:-1])
         self._reads = program.reads(loop.context)
         # Whatever else a segment depends on is the same in every beginning in which its item isn't the last.
         self._touchy = [
@@ -128,6 +129,8 @@ class Beginnings:
         self._groups: dict[Any, Group] = {}
         self._entries: dict[Any, State] = {}
         self._tails: dict[bool, Segment] = {}
+        self._loud: list[int] = []
+        self._by_loud: dict[int, tuple[State, Group]] = {}
         self._prepare_short_way()
 
     def beginning(self, count: int, *, asks: bool) -> Beginning | None:
@@ -137,8 +140,7 @@ class Beginnings:
             Unknown: A segment is still to be learnt.
             UnfollowedError: What comes before the messages isn't what it is in the whole conversation.
         """
-        entry = self._entry(count, asks)
-        group = self._group(entry, count, asks)
+        entry, group = self._entered(count, asks)
         size = count - self.indices.start
         if group.checked < size - 1:
             self._extend(group, size - 1, count, asks)
@@ -188,6 +190,27 @@ class Beginnings:
             counted |= segment.counted
         if not counted & set(self._program.reads(scans[0].context)):
             self._short = (scans[0].scan, base, frozenset(counted))
+            self._loud = scans[0].scan.loud(base)
+
+    def _entered(self, count: int, asks: bool) -> tuple[State, Group]:
+        """Namespaces where the main loop begins, and the group of beginnings that a render is in."""
+        if self._short is None or self._moves:
+            entry = self._entry(count, asks)
+            return entry, self._group(entry, count, asks)
+        # Where the loop before comes to the same last item that leaves something, it leaves the same.
+        loud = self._loud
+        at = bisect_left(loud, count)
+        found = self._by_loud.get(at)
+        if found is None:
+            entry = self._entry(count, asks)
+            found = entry, self._group(entry, count, asks)
+            if at and not self._short[0].is_stepwise:
+                self._by_loud[at] = found
+                # All of its beginnings at once: none of their items before this one is the last.
+                most = loud[at] if at < len(loud) else len(self._row.messages)
+                if found[1].checked < most - self.indices.start - 1:
+                    self._extend(found[1], most - self.indices.start - 1, most, asks)
+        return found
 
     def _entry(self, count: int, asks: bool) -> State:
         """Namespaces where the main loop begins; the same object where they are known to be the same."""
@@ -309,6 +332,10 @@ class Beginnings:
         segment = self._program.match(row, self._loop.context, state, item, count, asks, known.number)
         if segment.writes and not self._writes:
             raise UnfollowedError("an iteration sets what it doesn't set in the whole conversation")
+        if (segment.is_open or segment.asks) and not self._moves:
+            raise UnfollowedError(
+                "an iteration depends on how many messages there are"
+            )
         if group.segments is self.main.segments:
             group.segments, group.faces = self.main.segments[:-1], self.outs[:-1]
         group.segments[position] = segment

@@ -21,6 +21,9 @@ class Scan:
         program: The template's segments.
         row: The conversation.
         loop: The loop.
+
+    Attributes:
+        is_stepwise: Whether it has turned out to read what it leaves: then every item counts, not only the loud ones.
     """
 
     def __init__(self, program: Program, row: Row, loop: Loop) -> None:
@@ -33,6 +36,7 @@ class Scan:
         self._entry: State | None = None
         self._entry_loud: list[int] = []
         self._by_item: dict[int, State] = {}
+        self.is_stepwise = False
 
     def _values(self, state: State) -> Any:
         return tuple([state.get(name) for name in self._reads])
@@ -44,6 +48,13 @@ class Scan:
             found = self._program.loud(self._row, self._loop.context, state)
             self._louds[values] = found
         return found
+
+    def loud(self, state: State) -> list[int]:
+        """Items that may leave something where the loop starts in a state; the last of them decides what it leaves.
+
+        Empty for a loop over a part of the messages: there the first item matters, too.
+        """
+        return self._loud(self._values(state), state) if self._loop.is_whole else []
 
     def after(self, state: State, count: int, *, asks: bool) -> State:
         """Namespaces after the loop over the first ``count`` messages."""
@@ -67,7 +78,7 @@ class Scan:
         found = move(state, low, high, count, asks)
         self._entry, self._entry_loud = state, self._loud(self._values(state), state)
         at = bisect_right(self._entry_loud, high)
-        if at and self._loop.is_whole:
+        if at and self._loop.is_whole and not self.is_stepwise:
             self._by_item[self._entry_loud[at - 1]] = found
         return found
 
@@ -83,10 +94,14 @@ class Scan:
             if self._values(now) != values:
                 return self._one_by_one(state, low, high, count, asks)
             left.append({**before, **self._own(now, loud[first + len(left)], count, asks)})
-        return left[stop - first - 1] if stop > first else _NOTHING
+        found = left[stop - first - 1] if stop > first else _NOTHING
+        if found and self._values({**state, **found}) != values:
+            return self._one_by_one(state, low, high, count, asks)  # what follows sees something else
+        return found
 
     def _one_by_one(self, state: State, low: int, high: int, count: int, asks: bool) -> State:
         """The same for a loop that reads what it leaves, such as a counter: no item may be passed over."""
+        self.is_stepwise = True
         left = self._left.setdefault((self._values(state), low, "all"), [])
         while low + len(left) <= high:
             before = left[-1] if left else _NOTHING
