@@ -11,7 +11,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 from ifttool.errors import RowError, RunError
-from ifttool.hands import Hand, Job, Outcome
+from ifttool.hands import Hand, Job, Outcome, copies
 from ifttool.io.source import SkippedLine
 from ifttool.records import RawRow
 from ifttool.split import PartPaths, SplitResult, process_split
@@ -46,7 +46,7 @@ def default_workers() -> int:
 class Crew:
     """Worker processes for the splits of one run. Use as a context manager; leaving it ends them.
 
-    They start at once: before other threads of the run do, a worker can be a copy of this process.
+    Copies of this process start at once, since other threads of the run would forbid it; others when they're needed.
 
     Args:
         worker: The worker of this process. What it has learnt by now, the others know where they are copies.
@@ -62,15 +62,18 @@ class Crew:
 
     def __enter__(self) -> "Crew":
         try:
-            for _ in range(self._size if self._size > 1 else 0):
-                self._idle.append(Hand(self._worker))
+            for hand in copies(self._worker, self._size if self._size > 1 else 0):
+                self._idle.append(hand)
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_error: object) -> None:
-        for hand in (*self._busy, *self._idle, *([self._prober] if self._prober else ())):
+        hands = (*self._busy, *self._idle, *([self._prober] if self._prober else ()))
+        for hand in hands:
+            hand.process.kill()  # all of them before waiting for the first: the output is cleared away next
+        for hand in hands:
             hand.dismiss()
 
     def work(self, tasks: Iterable[Job[Outcome]]) -> Iterator[tuple[Job[Outcome], Outcome]]:

@@ -4,6 +4,7 @@ Where that is safe it is a copy of its parent (fork), which has loaded the token
 takes 1.5 s a process, and the memory is shared. Otherwise it starts from nothing (spawn).
 """
 
+import ctypes
 import gc
 import multiprocessing
 import os
@@ -26,6 +27,7 @@ from ifttool.split import Split
 from ifttool.worker import Worker
 
 _SPAWN = multiprocessing.get_context("spawn")
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Outcome = TypeVar("Outcome")
 
@@ -53,7 +55,8 @@ class Hand:
         if _can_fork():
             context = multiprocessing.get_context("fork")
             self._pipe, theirs = context.Pipe()
-            with _held_back(signal.SIGINT):
+            # A handler of this process, run in its copy, would unwind the run there as well.
+            with _held_back(signal.SIGINT, signal.SIGTERM):
                 self.process: Any = context.Process(
                     target=_serve_as_copy, args=(theirs, self._pipe, worker), daemon=True
                 )
@@ -84,28 +87,35 @@ class Hand:
         """
         try:
             answer = self._pipe.recv() if self._pipe.poll() else None
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # also in the middle of an answer
             answer = None
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
     def dismiss(self) -> None:
-        self._pipe.close()
+        # Killed first: it isn't to find out that nobody listens.
         self.process.kill()
         self.process.join()
+        self._pipe.close()
+
+
+def copies(worker: Worker, number: int) -> Iterator[Hand]:
+    """So many processes that are copies of this one; none where that isn't safe: others can start later as well."""
+    for _ in range(number if _can_fork() else 0):
+        yield Hand(worker)
 
 
 @contextmanager
-def _held_back(number: signal.Signals) -> Iterator[None]:
-    """Hold a signal back for a moment; a process that starts meanwhile never gets it.
+def _held_back(*numbers: signal.Signals) -> Iterator[None]:
+    """Hold signals back for a moment; a process that starts meanwhile never gets them.
 
     Ctrl-C reaches the whole group and the parent decides; a worker that still imports would print a traceback.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
@@ -136,14 +146,27 @@ def _can_fork() -> bool:
     """
     if sys.platform != "linux" or threading.active_count() > 1:
         return False
-    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
-    return not any(name.startswith("fastokens") for name in names)
+    names = list(_thread_names())
+    return bool(names) and not any(name.startswith(b"fastokens") for name in names)
+
+
+def _thread_names() -> Iterator[bytes]:
+    """Names of the threads of this process, those of libraries among them; nothing where there is no /proc."""
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # it has just ended
+            yield path.read_bytes()
 
 
 def _serve_as_copy(pipe: Connection, of_parent: Connection, worker: Worker) -> None:
     """Body of a worker process that is a copy of its parent."""
     of_parent.close()
+    # Copies hold ends of each other's pipes: the death of the parent shows in none while a later one hangs.
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    # Read at each call: the pool that the parent may have encoded with has no threads here, and calls would hang.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     gc.freeze()
     _serve(pipe, lambda: worker)
 
@@ -158,17 +181,19 @@ def _serve(pipe: Connection, worker: Callable[[], Worker]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it can't be held back
     threading.Thread(target=_die_with_parent, daemon=True).start()
     collect_seldom()
-    while True:
-        try:
-            task: Job[Any] = pipe.recv()
-        except EOFError:
-            return
-        try:
-            pipe.send(task.run(worker))
-        except IfttoolError as error:
-            pipe.send(RunError(error.message, hint=error.hint))
-        except Exception as error:
-            pipe.send(RunError(f"internal error in a worker: {type(error).__name__}: {error}"))
+    with suppress(EOFError, OSError):  # the parent is gone
+        while True:
+            pipe.send(_answer(pipe.recv(), worker))
+
+
+def _answer(task: Job[Any], worker: Callable[[], Worker]) -> Any:
+    """What becomes of a task: its result, or the error for the parent to raise."""
+    try:
+        return task.run(worker)
+    except IfttoolError as error:
+        return RunError(error.message, hint=error.hint)
+    except Exception as error:
+        return RunError(f"internal error in a worker: {type(error).__name__}: {error}")
 
 
 def _die_with_parent() -> None:

@@ -12,6 +12,8 @@ from ifttool.records import RawRow
 _PLACES = 32
 # Some dozens of chats, and at least one trajectory.
 _BYTES = 1 << 16
+# Of a longer line nothing is learnt that shorter ones don't teach, and it would be rehearsed for seconds.
+_LONGEST = 1 << 20
 # Consecutive numbers give places far from each other: whenever learning ends, it has seen rows of all parts.
 _STRIDE = 13
 
@@ -36,12 +38,12 @@ def rows_all_over(sources: Sequence[str]) -> Iterator[RawRow]:
 def _rows_at(source: str, at: int, size: int) -> Iterator[RawRow]:
     with Path(source).open("rb") as file:
         file.seek(at)
-        if at:
-            file.readline()
+        if at and not file.readline(_LONGEST).endswith(b"\n"):
+            return
         start = file.tell()
         file.seek(min(start + _BYTES, size))
-        file.readline()
+        file.readline(_LONGEST)
         stop = file.tell()
     if start < stop:
         rows = read_rows(source, byte_range=ByteRange(start=start, stop=stop, first_line=1))
-        yield from (row for row in rows if isinstance(row, RawRow))
+        yield from (row for row in rows if isinstance(row, RawRow) and row.terminated)

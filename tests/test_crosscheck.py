@@ -26,11 +26,16 @@ def places(count: int, *, size: int = 100) -> list[Place]:
 
 def test_a_sample_of_lines_is_checked_whatever_the_run() -> None:
     check, again = checker(), checker()
-    wanted = [place.line for place in places(50 * SAMPLED) if check.wants(place)]
-    assert 25 < len(wanted) < 100
-    assert wanted == [place.line for place in places(50 * SAMPLED) if again.wants(place)]
-    # Long rows are dear to check.
-    assert sum(check.wants(place) for place in places(50 * SAMPLED, size=60_000)) < len(wanted) / 4
+    lines = places(272 * SAMPLED)
+    wanted = [place.line for place in lines if check.wants(place)]
+    assert wanted == [place.line for place in lines if again.wants(place)]
+    # One in 1,024 of the first 16,384 lines, then one in 4,096.
+    first = [line for line in wanted if line <= 16 * SAMPLED]
+    assert (len(first), len(wanted) - len(first)) == (17, 57)
+    # Long rows are dear to check: one in 16,384, near the start as well.
+    long = [place.line for place in places(272 * SAMPLED, size=60_000) if check.wants(place)]
+    assert (len([line for line in long if line <= 16 * SAMPLED]), len(long)) == (2, 16)
+    assert set(long) < set(wanted)
 
 
 def test_none_and_all() -> None:

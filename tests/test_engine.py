@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import parent_process
 from pathlib import Path
@@ -17,8 +18,8 @@ from typing import Any, Literal
 import pytest
 
 import ifttool
-from helpers import SAMPLES, TINY, chat, command, environment, jsonl, read_provenance, read_shards
-from ifttool import pipeline
+from helpers import SAMPLES, TINY, chat, command, environment, jsonl, read_provenance, read_shards, run_python
+from ifttool import hands, pipeline
 from ifttool.errors import RunError
 from ifttool.io.source import MAX_LINE_BYTES, SkippedLine
 from ifttool.records import RawRow
@@ -141,6 +142,12 @@ def children(process: int) -> set[int]:
     return found.union(*(children(child) for child in found))
 
 
+def is_copy(process: int, parent: int) -> bool:
+    """Whether a process runs the program of its parent; one that starts anew has a command line of its own."""
+    programs = [Path(f"/proc/{number}/cmdline").read_bytes() for number in (process, parent)]
+    return programs[0] == programs[1]
+
+
 def alive(processes: set[int]) -> set[int]:
     """Those that still run."""
     states = {process: Path(f"/proc/{process}/stat") for process in processes}
@@ -159,15 +166,22 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return condition()
 
 
-@pytest.fixture
-def busy(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+needs_forks = pytest.mark.skipif(sys.platform != "linux", reason="workers are copies on Linux alone")
+NO_FORKS = "import ifttool.hands; ifttool.hands._can_fork = lambda: False; from ifttool.cli.app import app; app()"
+
+
+@pytest.fixture(params=[pytest.param("copies", marks=needs_forks), "anew"])
+def busy(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
     """A run with two workers at work on an input that takes them a while, in a process group of its own."""
+    arguments = command("mask", "large.jsonl", "-o", "out", "--workers", SPLITS)
+    if request.param == "anew":
+        arguments[arguments.index("-m") : arguments.index("mask")] = ["-c", NO_FORKS]
     with (tmp_path / "large.jsonl").open("wb") as file:
         lines = (SAMPLES / "chat.jsonl").read_bytes()
         while file.tell() < 66_000_000:
             file.write(lines * 500)
     process = subprocess.Popen(
-        command("mask", "large.jsonl", "-o", "out", "--workers", SPLITS),
+        arguments,
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.DEVNULL,
@@ -189,14 +203,19 @@ def are_working(folder: Path) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
-def test_workers_die_with_their_parent(tmp_path: Path, busy: subprocess.Popen[str]) -> None:
+def test_workers_die_with_their_parent(
+    tmp_path: Path, busy: subprocess.Popen[str], request: pytest.FixtureRequest
+) -> None:
     assert wait_until(lambda: are_working(tmp_path), 60)
     family = children(busy.pid)
     assert len(family) >= SPLITS
+    assert {is_copy(process, busy.pid) for process in family} == {request.node.callspec.params["busy"] == "copies"}
     busy.kill()
     busy.wait()
     assert wait_until(lambda: not alive(family), 5)
     assert not (tmp_path / "out" / "manifest.json").exists()
+    assert busy.stderr is not None
+    assert busy.stderr.read() == ""
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
@@ -282,3 +301,204 @@ def test_programs_that_are_no_file(tmp_path: Path) -> None:
         )
         assert (done.returncode, done.stderr, done.stdout) == (0, "", f"started __main__\n11 {file}\n")
         shutil.rmtree(tmp_path / "out")
+
+
+# --- copies of the parent, and workers that start anew -------------------------------------------------------
+
+PRELUDE = f"""
+import functools, json, os, signal, sys, threading, time
+from multiprocessing import parent_process
+from pathlib import Path
+import ifttool
+from ifttool import engine, hands, pipeline
+from ifttool.errors import RunError
+SAMPLES = Path({str(SAMPLES)!r})
+pipeline.read_splits = functools.partial(pipeline.read_splits, split_bytes=700)
+started = []
+begin = hands.Hand.__init__
+def watched(self, worker):
+    begin(self, worker)
+    started.append(self.process)
+hands.Hand.__init__ = watched
+def kinds():
+    return [type(process).__name__ for process in started]
+def mask(out, **options):
+    started.clear()
+    return ifttool.mask(SAMPLES / "chat.jsonl", out, date="2026-01-31", **{{"workers": 2, **options}})
+def in_workers(change):
+    whole = engine.process_split
+    def changed(split, *args, **options):
+        if parent_process() is not None:
+            change(split)
+        return whole(split, *args, **options)
+    engine.process_split = changed
+"""
+"""Starts of workers are watched, and what copies of this process do can be changed. Splits are some rows each."""
+
+
+@needs_forks
+def test_the_same_bytes_from_copies_from_processes_that_start_anew_and_from_one(tmp_path: Path) -> None:
+    script = """
+mask("copies")
+assert kinds() == ["ForkProcess"] * 2, kinds()
+hands._can_fork = lambda: False
+mask("anew")
+assert kinds() == ["SpawnProcess"] * 2, kinds()
+mask("many", workers=100)
+assert len(kinds()) == len(list(Path("many/data").iterdir())), "those that are needed, no more"
+mask("one", workers=1)
+assert kinds() == []
+"""
+    run_python(PRELUDE + script, cwd=tmp_path)
+    expected = contents(tmp_path / "one")
+    assert len([name for name in expected if name.startswith("data/")]) > SPLITS
+    assert [contents(tmp_path / name) == expected for name in ("copies", "anew", "many")] == [True] * 3
+
+
+@needs_forks
+def test_when_a_copy_can_work(tmp_path: Path) -> None:
+    script = """
+found = [hands._can_fork()]
+stop = threading.Event()
+thread = threading.Thread(target=stop.wait)
+thread.start()
+found.append(hands._can_fork())
+stop.set()
+thread.join()
+found.append(hands._can_fork())
+from ifttool.tokenizer.flat import flat_encoder
+from ifttool.tokenizer.load import load_tokenizer
+flat_encoder(load_tokenizer("default"), "tokenizers").encode(["Hello"] * 100)
+found.append(hands._can_fork())
+flat_encoder(load_tokenizer("default"), "fastokens").encode(["Hello"])
+print(*found, hands._can_fork())
+"""
+    assert run_python(PRELUDE + script, cwd=tmp_path) == "True False True True False\n"
+
+
+def test_no_copies_where_threads_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threading.active_count", lambda: 1)
+    monkeypatch.setattr(hands, "_thread_names", lambda: iter([b"python\n", b"\xff\n"]))
+    assert hands._can_fork() is (sys.platform == "linux")
+    monkeypatch.setattr(hands, "_thread_names", lambda: iter(()))
+    assert not hands._can_fork()
+
+
+@needs_forks
+def test_copies_that_are_killed_are_replaced_by_processes_that_start_anew(tmp_path: Path) -> None:
+    """The run has a thread of its own by then, which computes digests."""
+    script = """
+in_workers(lambda split: os.kill(os.getpid(), signal.SIGKILL))
+summary = mask("out")
+assert kinds()[:2] == ["ForkProcess"] * 2
+assert set(kinds()[2:]) == {"SpawnProcess"}
+assert [process.exitcode for process in started[:2]] == [-signal.SIGKILL] * 2
+assert summary.tally.total.rejected == {}
+mask("calm", workers=1)
+"""
+    run_python(PRELUDE + script, cwd=tmp_path)
+    assert contents(tmp_path / "out") == contents(tmp_path / "calm")
+
+
+@needs_forks
+def test_a_worker_that_hears_nothing_ends_with_the_run(tmp_path: Path) -> None:
+    script = """
+def stuck_or_broken(split):
+    if split.index == 0:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        time.sleep(1000)
+    raise RunError("no space left")
+in_workers(stuck_or_broken)
+try:
+    mask("out")
+except RunError as error:
+    print(error.message, kinds(), [process.exitcode for process in started])
+"""
+    out = run_python(PRELUDE + script, cwd=tmp_path)
+    assert out == "no space left ['ForkProcess', 'ForkProcess'] [-9, -9]\n"
+    assert contents(tmp_path) == {}
+
+
+@needs_forks
+def test_copies_that_hang_die_with_their_parent(tmp_path: Path) -> None:
+    script = """
+in_workers(lambda split: (Path(f"hangs-{os.getpid()}").touch(), os.kill(os.getpid(), signal.SIGSTOP)))
+mask("out")
+"""
+    with subprocess.Popen([sys.executable, "-P", "-c", PRELUDE + script], cwd=tmp_path, env=environment()) as process:
+        assert wait_until(lambda: len(list(tmp_path.glob("hangs-*"))) == SPLITS, 60)
+        family = children(process.pid)
+        process.kill()
+    try:
+        assert len(family) == SPLITS
+        assert wait_until(lambda: not alive(family), 5)
+    finally:
+        for hanging in alive(family):
+            os.kill(hanging, signal.SIGKILL)
+
+
+@needs_forks
+def test_handlers_of_the_parent_do_not_run_in_copies(tmp_path: Path) -> None:
+    """They would unwind the run there as well, and clear its output away."""
+    script = """
+def handler(number, _frame):
+    Path(f"handled-{os.getpid()}").touch()
+    raise SystemExit
+signal.signal(signal.SIGTERM, handler)
+signal.signal(signal.SIGINT, handler)
+in_workers(lambda split: [os.kill(os.getpid(), number) for number in (signal.SIGINT, signal.SIGTERM)])
+mask("out")
+print([process.exitcode == -signal.SIGTERM for process in started[:2]], list(Path().glob("handled-*")))
+"""
+    assert run_python(PRELUDE + script, cwd=tmp_path) == "[True, True] []\n"
+
+
+@needs_forks
+def test_copies_of_a_process_that_encoded_in_parallel(tmp_path: Path) -> None:
+    """Calls into the pool of its threads, which copies don't have, would never return."""
+    script = """
+from tokenizers import Tokenizer
+from ifttool.tokenizer.load import load_tokenizer
+load_tokenizer("default").backend.encode_batch(["Hello world " * 50] * 1000)
+print(mask("out", backend="tokenizers").tally.samples, *kinds())
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", PRELUDE + script],
+        cwd=tmp_path,
+        env=environment(TOKENIZERS_PARALLELISM="true"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("11 ForkProcess ForkProcess\n", "")
+
+
+@needs_forks
+def test_progress_on_a_terminal_leaves_workers_copies(tmp_path: Path) -> None:
+    script = """
+from ifttool.cli.app import app
+sys.argv[1:] = ["mask", str(SAMPLES / "chat.jsonl"), "-o", "out", "--workers", "2"]
+try:
+    app()
+finally:
+    print(*kinds(), flush=True)
+"""
+    ours, theirs = os.openpty()
+    environ = environment(TERM="xterm", COLUMNS="100")
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", PRELUDE + script], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # the other side is closed
+            while more := os.read(ours, 1 << 16):
+                shown += more
+        os.close(ours)
+        assert process.stdout is not None
+        assert process.stdout.read() == b"ForkProcess ForkProcess\n"
+    assert process.returncode == 0, shown
+    assert b" MB/s  " in shown
+    assert b"rejected" in shown
+    assert b"wrote out" in shown
+    assert (tmp_path / "out" / "manifest.json").exists()

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,45 @@ def test_an_early_encoder_that_lacks_added_tokens_is_loaded_again(tmp_path: Path
 
 def test_an_early_load_that_fails_is_no_error_yet(tokenizer: Tokenizer, tmp_path: Path) -> None:
     assert flat_encoder(tokenizer, "fastokens", FastLoad(str(tmp_path))).name == "fastokens"
+
+
+def test_an_encoder_is_loaded_once_however_often_it_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    may_end = Event()
+
+    def slow(source: str) -> str:
+        begun.append(source)
+        assert may_end.wait(10)
+        return "loaded"
+
+    monkeypatch.setattr(flat, "_load_file", slow)
+    load = FastLoad("default")
+    assert not load.is_done  # it hasn't begun
+    load.start()
+    load.start()
+    assert not load.is_done
+    may_end.set()
+    assert (load.result(), load.result(), load.is_done, begun) == ("loaded", "loaded", True, ["default"])
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"model": {"type": "BPE", "vocab": []}}'])
+def test_a_broken_file_loads_as_nothing(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "tokenizer.json").write_bytes(content)
+    load = FastLoad(str(tmp_path))
+    assert load.result() is None
+    assert load.is_done
+
+
+def test_a_load_that_panics_is_no_error_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Panic(BaseException):
+        """Rust's aren't Exceptions."""
+
+    def panics(_source: str) -> None:
+        raise Panic
+
+    monkeypatch.setattr(flat, "_load_file", panics)
+    assert FastLoad("default").result() is None
 
 
 def test_a_fast_encoder_that_disagrees_is_not_used(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
