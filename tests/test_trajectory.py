@@ -2,8 +2,9 @@
 
 import operator
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -12,16 +13,16 @@ from hypothesis import strategies as st
 
 from helpers import ROOT
 from ifttool.records import Conversation
-from ifttool.template.analyser import Analyser
+from ifttool.template.analyser import PLAN_AT_SIGHT, Analyser
 from ifttool.template.chat_template import ChatTemplate
-from ifttool.template.layout import located
+from ifttool.template.layout import Analysis, located
 from ifttool.template.sources import builtin_names
 from ifttool.template.symbols import tag
 from ifttool.template.tracing import Trace
 from ifttool.template.trajectory.affine import Affine, IntGuard, Quotient, constant, variable
 from ifttool.template.trajectory.assembly import Assembled, Assembler
 from ifttool.template.trajectory.numbers import TracedInt
-from ifttool.template.trajectory.pieced import located_in, located_turns
+from ifttool.template.trajectory.pieced import Pieced, located_in, located_turns
 from ifttool.template.trajectory.program import Program, UnfollowedError
 
 
@@ -267,6 +268,19 @@ def test_work_grows_with_the_turns_and_not_with_their_square(monkeypatch: pytest
             id="a number or not",
         ),
         pytest.param(
+            "{% set ns = namespace(end=messages | length - 1, seen=false) %}{% for m in messages %}{% if m.role == 'user' %}"
+            "{% set ns.seen = true %}{% endif %}{% endfor %}{% for m in messages %}{{ 'end' if loop.index0 == ns.end }}"
+            "{{ 'seen ' if ns.seen }}[{{ m.role }}]{{ m.content }}</s>{% endfor %}"
+            "{% if add_generation_prompt %}[assistant]{% endif %}",
+            id="a number that a loop passes on",
+        ),
+        pytest.param(
+            "{% set ns = namespace(end=messages | length, seen=false) %}{% for m in messages %}{% if m.role == 'user' %}"
+            "{% set ns.seen = true %}{% endif %}{% endfor %}{% for m in messages %}[{{ m.role }}]{{ m.content }}</s>"
+            "{% endfor %}{{ 'more' if ns.end > 3 }}{% if add_generation_prompt %}[assistant]{% endif %}",
+            id="a number that is read behind the loop",
+        ),
+        pytest.param(
             "{% set first = messages[0].role %}{% for m in messages %}{{ first if first == 'system' else '-' }}"
             "[{{ m.role }}]{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}",
             id="a role in a variable",
@@ -335,3 +349,153 @@ def test_a_template_whose_segments_hardly_come_back_is_given_up() -> None:
         found += analyser.assemble(conversation, [1, 3]) is not None
     assert 390 <= found <= 410
     assert analyser.assemble(chat("a", "b"), [1]) is None
+
+
+# --- plans made of segments ---------------------------------------------------------------------------------
+
+
+def replies(conversation: Conversation) -> list[int]:
+    return [at for at, message in enumerate(conversation.messages) if message["role"] == "assistant"]
+
+
+@pytest.mark.parametrize(("name", "others"), [("chatml", {""}), ("qwen3", {"", *SAID[3:5]})])
+def test_a_shape_that_comes_back_gets_a_plan(name: str, others: set[str]) -> None:
+    bench = Bench(builtin(name))
+    analyser, reference = Analyser(bench.template), Analyser(bench.template, use_plans=False)
+    ways = []
+    without = set()
+    for number in range(PLAN_AT_SIGHT + 8):
+        said = SAID[number % len(SAID)] if number > PLAN_AT_SIGHT else "Yes."
+        conversation = chat(f"Q{number}", "Yes.", "And?", said, system="Help.")
+        found = analyser.assemble(conversation, [2, 4])
+        expected = located(reference.analyse(conversation, [2, 4]))
+        if isinstance(found, Analysis):
+            assert located(found) == expected
+        else:
+            assert found is not None
+            assert located_in(bench.assembler, conversation, bench.kinds(conversation), found) == expected
+        ways.append(analyser.way)
+        if number > PLAN_AT_SIGHT and analyser.way != "plan":
+            without.add(said)
+    assert set(ways[:PLAN_AT_SIGHT]) == {"segments"}
+    assert ways[PLAN_AT_SIGHT] == "plan"
+    # Where nothing is said a turn is located in another way, and Qwen3 looks for reasoning in what is said.
+    assert without == others
+
+
+# In history, what was said is stripped.
+STRIPPED = (
+    "{% set ns = namespace(last=-1) %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}"
+    "{% endif %}{% endfor %}{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{{ m.content if loop.index0 > ns.last else m.content | trim }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_no_plan_is_made_where_texts_had_to_be_compared() -> None:
+    bench = Bench(STRIPPED)
+    short, long = chat("a", "b"), chat("a", "b", "c", "d")
+    for conversation in (short, long):
+        bench.assemble(conversation)
+    assert bench.assembler.examine(short, bench.kinds(short), [1]) is not None
+    # Before its last question the first reply is printed as it is, later stripped: "b" is the same either way.
+    assert bench.assembler.examine(long, bench.kinds(long), [1, 3]) is None
+    analyser, reference = Analyser(bench.template), Analyser(bench.template, use_plans=False)
+    for said in ("b",) * (PLAN_AT_SIGHT + 1) + (" b ",):
+        conversation = chat("a", said, "c", "d")
+        found = analyser.assemble(conversation, [1, 3])
+        assert isinstance(found, Assembled)
+        assert located_in(bench.assembler, conversation, bench.kinds(conversation), found) == located(
+            reference.analyse(conversation, [1, 3])
+        )
+
+
+def test_guards_of_every_beginning_are_guards_of_the_plan() -> None:
+    # What the last message says shows in every message before it, and what is asked last in the prompt.
+    bench = Bench(
+        "{% for m in messages %}<|im_start|>{{ m.role }}{{ '!' if messages[-1].content == 'go' }}\n{{ m.content }}<|im_end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    source, other = chat("a", "b", "c", "d"), chat("a", "b", "go", "d")
+    kinds = bench.kinds(source)
+    for conversation in (source, other):
+        bench.assemble(conversation)
+    pieced = Pieced(bench.template, lambda *args: located(Analyser(bench.template, use_plans=False).analyse(*args)))
+    assert pieced.assemble(source, kinds, [1, 3]) is not None
+    plan = pieced.plan(source, kinds, [1, 3])
+    assert plan is not None
+    assert plan.replay(chat("A", "B", "C", "go!").messages, None, {}) is not None
+    assert plan.replay(other.messages, None, {}) is None
+
+
+def test_plans_that_are_not_used_stop_plans() -> None:
+    analyser = Analyser(Bench(CHATML).template)
+    conversation = chat(*"abcdefghij")
+    every = replies(conversation)
+    # The turns are part of a shape.
+    shapes = [turns for count in (1, 2, 3) for turns in combinations(every, count)][:20]
+
+    def way(turns: Sequence[int]) -> str:
+        assert analyser.assemble(conversation, turns) is not None
+        return analyser.way
+
+    for turns in shapes:
+        assert {way(turns) for _ in range(PLAN_AT_SIGHT)} == {"segments"}
+    ways = [way(turns) for turns in shapes]
+    planned = ways.count("plan")
+    assert ways == ["plan"] * planned + ["segments"] * (len(shapes) - planned)
+    assert 16 <= planned <= 17
+    for _ in range(PLAN_AT_SIGHT):
+        assert way(shapes[0]) == "plan"
+    # Now that they are used there is one more, and only one.
+    assert [way(shapes[-1]), way(shapes[-1])] == ["segments", "plan"]
+    assert [way(shapes[-2]), way(shapes[-2])] == ["segments", "segments"]
+
+
+@pytest.mark.parametrize("behind", ["", "{{ messages[0].content.split('</think>')[-1] }}{{ m.content | length }}"])
+def test_what_prints_nothing_where_a_plan_is_made_may_print_something_elsewhere(behind: str) -> None:
+    bench = Bench(
+        "{% for m in messages %}[{{ m.role }}]{{ m.content.split('</think>')[-1] }}" + behind + "{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    reference = Analyser(bench.template, use_plans=False)
+    pieced = Pieced(bench.template, lambda *args: located(reference.analyse(*args)))
+    fitting = 0
+    for said in ("b", "long ago</think>"):
+        source = chat("a", said, "c", "d", system="Hm.</think>")
+        assert pieced.assemble(source, bench.kinds(source), [2, 4]) is not None
+        plan = pieced.plan(source, bench.kinds(source), [2, 4])
+        for system, other in product(("Hm.</think>", "Help."), ("long since</think>", "b", "b</think>c")):
+            conversation = chat("A", other, "C", "D", system=system)
+            texts = plan and plan.replay(conversation.messages, None, {})
+            if plan is not None and texts is not None:
+                fitting += 1
+                assert located(Analysis(plan.layout, texts)) == located(reference.analyse(conversation, [2, 4]))
+    assert fitting
+
+
+def test_a_reply_that_is_all_in_its_prompt_says_nothing_of_longer_ones() -> None:
+    bench = Bench(CHATML.replace("assistant\n{% endif %}", "assistant\n<think>{% endif %}"))
+    for said in ("<think>", "<think>hm</think>so", "<think>", "so"):
+        bench.assemble(chat("a", said, "c", "d"))
+    source = chat("a", "<think>", "c", "d")
+    reference = Analyser(bench.template, use_plans=False)
+    for lesson in (source, chat("a", "<think>hm", "c", "d")):
+        pieced = Pieced(bench.template, lambda *args: located(reference.analyse(*args)))
+        for conversation in (lesson, source):
+            assert pieced.assemble(conversation, bench.kinds(source), [1, 3]) is not None
+        assert pieced.plan(source, bench.kinds(source), [1, 3]) is None
+
+
+def test_a_loop_that_reads_what_it_leaves_goes_item_by_item() -> None:
+    """A quiet item may leave something once an earlier one has."""
+    bench = Bench(
+        "{% set ns = namespace(seen=false, x=0) %}{% for m in messages %}"
+        "{% if ns.seen and m.role == 'assistant' %}{% set ns.x = ns.x + 1 %}{% endif %}"
+        "{% if m.role == 'user' %}{% set ns.seen = true %}{% endif %}{% endfor %}"
+        "{% for m in messages %}<|im_start|>{{ m.role }}{{ '!' if loop.index0 == ns.x }}\n{{ m.content }}<|im_end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    for said in (("a", "b"), ("a", "b", "c", "d"), ("a", "b", "c", "d", "e", "f"), ("c", "d", "e", "f", "g", "h")):
+        bench.assemble(chat(*said))
+        bench.assemble(chat(*said, system="s"))

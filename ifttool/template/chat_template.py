@@ -146,6 +146,6 @@ def traced_message(trace: Trace, message: Message, index: int) -> Message:
     fields, source = _with_aliases(message)
     traced = {}
     for name, value in fields.items():
-        alias = source is not None and name in REASONING_FIELDS and value is message[source]
+        alias = source and (name == "reasoning_content" or (name == "thinking" and name not in message))
         traced[name] = wrap(trace, value, ("messages", index, source if alias and source else name))
     return traced

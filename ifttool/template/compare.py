@@ -42,6 +42,11 @@ def starts_with(whole: Sequence[Piece], start: Sequence[Piece]) -> Comparison:
             reader, empty = (left, found) if not found.text else (right, wanted)
             guards.append(Guard("truth", (empty.node,), (), False))
             reader.advance()
+        elif wanted.is_constant and found.text == wanted.text:
+            # Just that: of a longer string, what follows would belong to the turn.
+            guards.append(Guard("eq", (found.node,), (wanted.text,), True))
+            left.advance()
+            right.advance()
         elif wanted.is_constant and found.text.startswith(wanted.text):
             guards.append(Guard("startswith", (found.node,), (wanted.text,), True))
             left.advance(len(wanted.text))

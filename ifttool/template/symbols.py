@@ -215,4 +215,4 @@ def tag(value: Any) -> Any:
         return "dict"
     if isinstance(value, list):
         return "list"
-    return (type(value).__name__, value)
+    return (type(value).__name__, repr(value) if isinstance(value, float) else value)  # 0.0 == -0.0

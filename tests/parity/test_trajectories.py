@@ -1,6 +1,8 @@
 """Conversations put together from segments are what the template makes of them, on every real template."""
 
+import copy
 import random
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -8,10 +10,12 @@ import pytest
 from ifttool.errors import RowError
 from ifttool.records import Conversation
 from ifttool.template.analyser import Analyser
-from ifttool.template.layout import located
+from ifttool.template.chat_template import ChatTemplate
+from ifttool.template.layout import Analysis, located
+from ifttool.template.plan import Plan
 from ifttool.template.symbols import tag
 from ifttool.template.trajectory.assembly import Assembler
-from ifttool.template.trajectory.pieced import located_in, located_turns
+from ifttool.template.trajectory.pieced import Pieced, located_in, located_turns
 from ifttool.template.trajectory.program import UnfollowedError
 from parity.corpus import all_names, compiled, fast_names
 
@@ -103,3 +107,222 @@ def test_trajectories_are_what_the_template_makes_of_them(name: str) -> None:
 @pytest.mark.parametrize("name", all_names())
 def test_all_trajectories_are_what_the_template_makes_of_them(name: str) -> None:
     assert differing(name, count=40)[0] == []
+
+
+# --- plans made of segments ---------------------------------------------------------------------------------
+
+# What templates ask of strings: blanks, edges, reasoning, answers of tools, control tokens, roles, numbers.
+NASTY = (
+    "",
+    " ",
+    "\n",
+    "word",
+    "two words",
+    " \n padded\n",
+    "\n\nline\nline\n\n",
+    "</think>",
+    "a</think>b",
+    "<think>",
+    "<think>\nhm\n</think>\n\nso",
+    "<think>\n\n</think>\n\n",
+    "\n\n<think>a</think>b</think>c",
+    "<tool_response>r</tool_response>",
+    "<tool_response>\nr\n</tool_response>\n",
+    "<tool_call>{}</tool_call>",
+    "<|im_end|>",
+    "<|im_start|>assistant\n",
+    "</s>",
+    "[INST]x[/INST]",
+    "assistant",
+    "/no_think",
+    "/think",
+    '{"a": "b"}',
+    "[1]",
+    "12",
+    "find",
+    "塔",
+)
+ARGUMENTS: tuple[Any, ...] = (
+    {"x": "1"},
+    {"x": ""},
+    {"x": "</think>", "y": "塔"},
+    {"y": "1"},
+    {"x": 1},
+    {"x": [1, "a"], "y": {"z": None}},
+    {},
+    {"x": True, "y": 0.5},
+)
+TOOL_LISTS: tuple[Any, ...] = (TOOLS[:1], TOOLS[:2], TOOLS[::-1], [], [{"name": "find", "parameters": {}}])
+
+
+def _call(number: int, arguments: Any, name: str = "find") -> dict[str, Any]:
+    return {"id": f"call_{number:04}", "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _asks(**more: Any) -> dict[str, Any]:
+    return {"role": "user", "content": "What?", **more}
+
+
+def _says(**more: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": "Yes.", **more}
+
+
+def _calls(count: int = 1, **more: Any) -> dict[str, Any]:
+    return _says(tool_calls=[_call(number, {"x": str(number)}) for number in range(count)], **more)
+
+
+def _answers(**more: Any) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": "call_0000", "name": "find", "content": "It is.", **more}
+
+
+def _parts(*texts: str) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": text} for text in texts]
+
+
+def shapes() -> dict[str, Conversation]:
+    """One conversation of each sequence of kinds."""
+    system = {"role": "system", "content": "Be brief."}
+    return {
+        "rounds": Conversation([_asks(), _says(), _asks(), _says(), _asks(), _says()]),
+        "system": Conversation([system, _asks(), _says(), _asks(), _says()]),
+        "thinking": Conversation([_asks(), _says(reasoning_content="Hm."), _asks(), _says(reasoning_content="So.")]),
+        "one-thought": Conversation([system, _asks(), _says(reasoning_content="Hm."), _asks(), _says()], TOOLS[:1]),
+        "tools": Conversation(
+            [_asks(), _calls(), _answers(), _says(), _asks(), _calls(2), _answers(), _answers(), _says()], TOOLS
+        ),
+        "agent": Conversation(
+            [
+                *(system, _asks(), _calls(reasoning_content="Hm."), _answers(), _calls(reasoning_content="")),
+                *(_answers(), _says(reasoning_content="So.")),
+            ],
+            TOOLS[:1],
+        ),
+        "silent-calls": Conversation(
+            [_asks(), {"role": "assistant", "tool_calls": [_call(0, {"x": "1"})]}, _answers(), _says()], TOOLS[:1]
+        ),
+        "parts": Conversation([_asks(content=_parts("What?")), _says(content=_parts("Yes.")), _asks(), _says()]),
+        "roles": Conversation([_asks(role="developer"), _asks(), _says(), _asks(), _answers(role="ipython"), _says()]),
+        "no-tools": Conversation([_asks(), _says(), _asks(), _calls(), _answers(), _says(), _asks(), _says()]),
+    }
+
+
+def _places(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """Paths to all strings, lists and arguments that may be others without the kind of a message being another."""
+    if isinstance(value, str) and not (len(path) == 3 and path[2] == "role"):
+        yield path
+    elif isinstance(value, list):
+        if path[-1:] in {("tool_calls",), ("content",)}:
+            yield path
+        for index, item in enumerate(value):
+            yield from _places(item, (*path, index))
+    elif isinstance(value, dict):
+        if path[-1:] == ("arguments",):
+            yield path
+        for name, item in value.items():
+            yield from _places(item, (*path, name))
+
+
+def _put(chance: random.Random, data: dict[str, Any], path: tuple[Any, ...]) -> None:
+    """Something else of the same type at a path; in a list of calls another number of them."""
+    parent: Any = data
+    try:
+        for step in path[:-1]:
+            parent = parent[step]
+        old = parent[path[-1]]
+    except (KeyError, IndexError, TypeError):
+        return  # an earlier change took it away
+    if path[-1] == "tool_calls":
+        new: Any = [_call(number, copy.deepcopy(chance.choice(ARGUMENTS))) for number in range(chance.randint(0, 3))]
+    elif isinstance(old, list):
+        new = _parts(*chance.choices(NASTY, k=chance.randint(0, 2))) + [{"type": "image"}] * (chance.random() < 0.1)
+    elif path[-1] == "arguments":
+        new = copy.deepcopy(chance.choice((*ARGUMENTS, '{"x": "1"}', "")))
+    else:
+        new = chance.choice(NASTY) if chance.random() < 0.8 else f"{chance.choice(NASTY)}{chance.choice(NASTY)}"
+    parent[path[-1]] = new if not isinstance(old, str) or isinstance(new, str) else str(new)
+
+
+def other_contents(chance: random.Random, conversation: Conversation, changes: int) -> Conversation:
+    """A conversation of the same kinds of messages with something else in some places."""
+    data = copy.deepcopy({"messages": conversation.messages, "tools": conversation.tools})
+    places = list(_places(data["messages"], ("messages",)))
+    for place in chance.sample(places, min(changes, len(places))):
+        _put(chance, data, place)
+    if data["tools"] is not None and chance.random() < 0.2:
+        data["tools"] = copy.deepcopy(chance.choice(TOOL_LISTS))
+        for place in _places(data["tools"], ("tools",)):
+            if chance.random() < 0.1:
+                _put(chance, data, place)
+    return Conversation(data["messages"], data["tools"])
+
+
+class Planned:
+    """The plans of one template, and what it makes of conversations."""
+
+    def __init__(self, template: ChatTemplate) -> None:
+        self._kwargs = template.kwargs
+        self._reference = Analyser(template, use_plans=False)
+        self._pieced = Pieced(template, lambda *args: located(self._reference.analyse(*args)))
+        self._kinds: dict[Any, int] = {}
+
+    def kinds(self, conversation: Conversation) -> list[int]:
+        return [
+            self._kinds.setdefault(
+                (message["role"], tuple(message), tuple(map(tag, message.values()))), len(self._kinds)
+            )
+            for message in conversation.messages
+        ]
+
+    def plan(self, conversation: Conversation, turns: Sequence[int]) -> Plan | None:
+        kinds = self.kinds(conversation)
+        if not self._pieced.is_open or self._pieced.assemble(conversation, kinds, turns) is None:
+            return None
+        return self._pieced.plan(conversation, kinds, turns)
+
+    def holds(self, plan: Plan, conversation: Conversation, turns: Sequence[int]) -> bool | None:
+        """Whether a plan gives what the template makes of a conversation; None if it isn't the one."""
+        texts = plan.replay(conversation.messages, conversation.tools, self._kwargs)
+        if texts is None:
+            return None
+        try:
+            expected = located(self._reference.analyse(conversation, turns))
+        except RowError:
+            return False
+        return located(Analysis(plan.layout, texts)) == expected
+
+
+def misled(name: str, *, sources: int, count: int, seed: int = 11) -> tuple[list[Any], int, int]:
+    """Conversations of which a plan says what they aren't; how many plans there were, and conversations they fit."""
+    planned = Planned(compiled(name))
+    wrong: list[Any] = []
+    plans = fitting = 0
+    for shape, first in shapes().items():
+        chance = random.Random(f"{seed} {shape}")
+        for number in range(sources):
+            source = other_contents(chance, first, changes=0 if not number else chance.choice((1, 2, 4, 9)))
+            # Those a model writes, the last of them, or all that can be trained.
+            trained = ("assistant",) if number % 4 != 3 else ("assistant", "user", "tool")
+            turns = [at for at, message in enumerate(source.messages) if message["role"] in trained]
+            turns = turns[-1:] if number % 4 == 2 else turns
+            plan = planned.plan(source, turns)
+            if plan is None:
+                continue
+            plans += 1
+            for _ in range(count):
+                other = other_contents(chance, source, changes=chance.choice((1, 1, 2, 3, 9)))
+                holds = planned.holds(plan, other, turns)
+                fitting += holds is not None
+                if holds is False:
+                    wrong.append((shape, number, source, other))
+    return wrong, plans, fitting
+
+
+@pytest.mark.parametrize("name", fast_names())
+def test_plans_made_of_segments_are_what_the_template_makes_of_other_contents(name: str) -> None:
+    assert misled(name, sources=2, count=8)[0] == []
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", all_names())
+def test_all_plans_made_of_segments_are_what_the_template_makes_of_other_contents(name: str) -> None:
+    assert misled(name, sources=4, count=30)[0] == []

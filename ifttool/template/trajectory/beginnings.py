@@ -204,7 +204,9 @@ class Beginnings:
         if found is None:
             entry = self._entry(count, asks)
             found = entry, self._group(entry, count, asks)
-            if at and not self._short[0].is_stepwise:
+            scan, base, counted = self._short
+            # What stays from before the loop may be a number that depends on how many messages there are.
+            if at and not scan.is_stepwise and counted <= scan.written(base, count, asks=asks).keys():
                 self._by_loud[at] = found
                 # All of its beginnings at once: none of their items before this one is the last.
                 most = loud[at] if at < len(loud) else len(self._row.messages)
@@ -266,7 +268,9 @@ class Beginnings:
         if group is None:
             main = self.main
             if not self._moves and key == self._key(main.states[0], count, asks):
-                group = Group(entry, main.segments, self.outs, main.states, len(main.segments) - 1)
+                # What the loop doesn't read may differ, and what stands in its states is the whole conversation's.
+                state = entry if entry == main.states[0] else main.states[0]
+                group = Group(state, main.segments, self.outs, main.states, len(main.segments) - 1)
             elif self._writes:
                 group = Group(entry, [], [], [entry], 0)
             else:
@@ -333,9 +337,7 @@ class Beginnings:
         if segment.writes and not self._writes:
             raise UnfollowedError("an iteration sets what it doesn't set in the whole conversation")
         if (segment.is_open or segment.asks) and not self._moves:
-            raise UnfollowedError(
-                "an iteration depends on how many messages there are"
-            )
+            raise UnfollowedError("an iteration depends on how many messages there are")
         if group.segments is self.main.segments:
             group.segments, group.faces = self.main.segments[:-1], self.outs[:-1]
         group.segments[position] = segment

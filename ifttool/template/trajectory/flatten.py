@@ -11,13 +11,13 @@ from typing import Any
 from ifttool.template.layout import Analysis, Layout, lay_out
 from ifttool.template.plan import is_nodes
 from ifttool.template.symbols import Guard, Json, Leaf, Node, Piece, Structure, signature
-from ifttool.template.tracing import merged_pieces
+from ifttool.template.tracing import is_fixed, merged_pieces
 from ifttool.template.trajectory.affine import Affine
 from ifttool.template.trajectory.nodes import resolved
 from ifttool.template.trajectory.program import Consulted, Row
 from ifttool.template.trajectory.segment import Segment
 from ifttool.template.trajectory.walk import Stage, piece_texts
-from ifttool.template.turns import HEADER_FIELDS, TurnSpan
+from ifttool.template.turns import HEADER_FIELDS, TurnSpan, message_of
 
 
 def flat_pieces(row: Row, stages: Sequence[Stage]) -> list[Piece]:
@@ -110,3 +110,16 @@ def _says_something(row: Row, turn: int) -> Iterator[Guard | Structure]:
 def prints_always(layout: Layout) -> bool:
     """Whether there is text in every render: some of it is the template's own."""
     return any(isinstance(node, str) and node.strip() for node in layout.nodes)
+
+
+def is_swallowed(pieces: Sequence[Piece], layout: Layout) -> bool:
+    """Whether a turn starts right behind a string of its own, all of which its generation prompt has.
+
+    Where a prompt ends in ``<think>``, a reply of just that ends there, too. Of a longer one the rest belongs to the
+    turn, which a layout cut by the characters of the first doesn't tell.
+    """
+    whole = {piece.node for piece in pieces if piece.text and not is_fixed(piece.node)}
+    starts = [(turn.message, turn.runs[0][0]) for turn in layout.turns if turn.runs and turn.runs[0][0]]
+    return any(
+        message_of(layout.nodes[start - 1]) == message and layout.nodes[start - 1] in whole for message, start in starts
+    )

@@ -1,6 +1,6 @@
 """The net under assembled conversations: what was just learnt must give what the template itself gives."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ifttool.errors import RowError
@@ -10,7 +10,7 @@ from ifttool.template.layout import Analysis, Layout, joined_intervals, located
 from ifttool.template.perturb import all_changed, perturbed
 from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.trajectory.assembly import Assembled, Assembler
-from ifttool.template.trajectory.flatten import flat_layout, prints_always
+from ifttool.template.trajectory.flatten import flat_layout, is_swallowed, prints_always
 from ifttool.template.trajectory.program import UnfollowedError
 
 # A template for which most rows can't be put together isn't worth the attempts.
@@ -84,8 +84,10 @@ class Pieced:
             if examined is None:
                 return None
             expected = located_in(self._assembler, conversation, kinds, examined.assembled)
-            analysis, empty = flat_layout(examined.pieces, expected[1], examined.assembled.roles)
-            if not prints_always(analysis.layout):
+            # A run without text here may have some in another conversation: that is a guard, so all runs are needed.
+            turns_here = [turn for turn, _ in _found_turns(self._assembler, conversation, kinds, examined.assembled)]
+            analysis, empty = flat_layout(examined.pieces, turns_here, examined.assembled.roles)
+            if not prints_always(analysis.layout) or is_swallowed(examined.pieces, analysis.layout):
                 return None
             plan = compile_plan(analysis.layout, (*examined.guards, *empty))
             if located_by(plan, conversation, self._template.kwargs) != expected:
@@ -140,27 +142,33 @@ def located_in(
     assembler: Assembler, conversation: Conversation, kinds: Sequence[int], found: Assembled
 ) -> tuple[Any, ...]:
     """The text of an assembled conversation, its turns (intervals, verdict, ending) and their generation blocks."""
+    turns, blocks = [], []
+    for turn, generated in _found_turns(assembler, conversation, kinds, found):
+        message, runs, verdict, ending = turn
+        turns.append((message, joined_intervals(run for run in runs if run[0] < run[1]), verdict, ending))
+        blocks.extend(generated)
+    return (found.text, turns, blocks)
+
+
+def _found_turns(
+    assembler: Assembler, conversation: Conversation, kinds: Sequence[int], found: Assembled
+) -> Iterator[tuple[tuple[Any, ...], list[tuple[int, int, int]]]]:
+    """Each turn as its window has it, runs of no text included, and its generation blocks."""
     starts = [0]
     for text in found.texts:
         starts.append(starts[-1] + len(text))
-    turns, blocks = [], []
     for placed, near in zip(found.turns, assembler.located(conversation, kinds, found), strict=True):
         lead = 0 if placed.window.opens else len(near.texts[0])
         at = [starts[placed.first] - lead + position for position in near.positions()]
         turn = placed.window.turn
-        for message, (low, high) in near.layout.generated:
-            if message == turn.message:
-                blocks.append((placed.message, at[low], at[high]))
-        runs = joined_intervals((at[low], at[high]) for low, high in turn.runs if at[low] < at[high])
-        turns.append(
-            (
-                placed.message,
-                runs,
-                turn.verdict,
-                (at[turn.end_of_turn[0]], at[turn.end_of_turn[1]]) if turn.ends else None,
-            )
-        )
-    return (found.text, turns, blocks)
+        blocks = [
+            (placed.message, at[low], at[high])
+            for message, (low, high) in near.layout.generated
+            if message == turn.message
+        ]
+        runs = [(at[low], at[high]) for low, high in turn.runs]
+        ending = (at[turn.end_of_turn[0]], at[turn.end_of_turn[1]]) if turn.ends else None
+        yield (placed.message, runs, turn.verdict, ending), blocks
 
 
 def located_by(plan: Plan, conversation: Conversation, kwargs: Mapping[str, Any]) -> tuple[Any, ...] | None:
