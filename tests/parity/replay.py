@@ -157,7 +157,7 @@ def _structure(value: Any) -> tuple[Any, ...]:
         for known in (str, dict, list):
             if isinstance(item, known):
                 return known.__name__
-        return (type(item).__name__, item)
+        return (type(item).__name__, repr(item) if isinstance(item, float) else item)
 
     if isinstance(value, dict):
         return ("dict", *((key, kind(item)) for key, item in value.items()))
