@@ -231,6 +231,8 @@ def _put(chance: random.Random, data: dict[str, Any], path: tuple[Any, ...]) -> 
         old = parent[path[-1]]
     except (KeyError, IndexError, TypeError):
         return  # an earlier change took it away
+    if isinstance(parent, str):
+        return  # arguments that were an object
     if path[-1] == "tool_calls":
         new: Any = [_call(number, copy.deepcopy(chance.choice(ARGUMENTS))) for number in range(chance.randint(0, 3))]
     elif isinstance(old, list):
