@@ -69,7 +69,8 @@ class Case:
 def _cases(kind: str, options: Options) -> list[Case]:
     """Conversations spread evenly over the data."""
     rows = list(data.dataset(kind, options).rows())
-    wanted = options.pick(full=600 if kind == "agents" else 25_000, quick=20 if kind == "agents" else 400, tiny=8)
+    full = {"tools": 2000, "agents": 200}.get(kind, 25_000)
+    wanted = options.pick(full=full, quick=20 if kind == "agents" else 400, tiny=8)
     found = []
     for row in rows[:: max(1, len(rows) // wanted)]:
         conversation = to_conversation(row, input_format="messages", tool_arguments="object")

@@ -105,8 +105,8 @@ def workers_table(options: Options, result: Result) -> None:
         "Workers: process start to finish",
         ["data", "MB", "1 worker, s", f"{WORKERS} workers, s", "times as fast"],
         rows,
-        note=f"Data: {data.origin(options)}, as it is and {_TIMES} times over. Wall time, so it needs as many idle cores "
-        "as workers. One process loads the tokenizer, however many there are.",
+        note=f"Data: {data.origin(options)}, as it is and {_TIMES} times over. Wall time, so it needs as many idle "
+        "cores as workers. One process loads the tokenizer, however many there are.",
     )
 
 
