@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from helpers import ROOT
 from ifttool.records import Conversation
-from ifttool.template.analyser import PLAN_AT_SIGHT, Analyser
+from ifttool.template.analyser import PLAN_AT_SIGHT, USES_A_PLAN, Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis, located
 from ifttool.template.sources import builtin_names
@@ -445,7 +445,7 @@ def test_plans_that_are_not_used_stop_plans() -> None:
     planned = ways.count("plan")
     assert ways == ["plan"] * planned + ["segments"] * (len(shapes) - planned)
     assert 16 <= planned <= 17
-    for _ in range(PLAN_AT_SIGHT):
+    for _ in range(USES_A_PLAN):
         assert way(shapes[0]) == "plan"
     # Now that they are used there is one more, and only one.
     assert [way(shapes[-1]), way(shapes[-1])] == ["segments", "plan"]

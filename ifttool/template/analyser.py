@@ -22,7 +22,9 @@ PLANS_PER_SHAPE = 12
 # Where conversations can be put together from segments, a plan of the whole is worth its price later: it costs what
 # it saves on some twenty of them.
 PLAN_AT_SIGHT = 32
+# After the first few, plans must have been used so often each before there are more: one costs what it saves on 20.
 _FREE_PLANS = 16
+USES_A_PLAN = 128
 # Bounds on what is remembered. A piece of a plan takes about a kilobyte, compiled code included; when the bound is
 # reached, the shapes seen least recently are forgotten.
 MAX_SHAPES = 20_000
@@ -128,7 +130,7 @@ class Analyser:
         Tool definitions and calls differ in structure as much as sequences of messages do: plans of 9,000 tool
         dialogues were used nine times each, which doesn't pay.
         """
-        return self._replays >= PLAN_AT_SIGHT * (self._flat - _FREE_PLANS)
+        return self._replays >= USES_A_PLAN * (self._flat - _FREE_PLANS)
 
     def _replayed(self, shape: _Shape, conversation: Conversation) -> Analysis | None:
         for plan in shape.plans:
