@@ -69,7 +69,7 @@ class Case:
 def _cases(kind: str, options: Options) -> list[Case]:
     """Conversations spread evenly over the data."""
     rows = list(data.dataset(kind, options).rows())
-    full = {"tools": 2000, "agents": 200}.get(kind, 25_000)
+    full = {"tools": 500, "agents": 60}.get(kind, 25_000)
     wanted = options.pick(full=full, quick=20 if kind == "agents" else 400, tiny=8)
     found = []
     for row in rows[:: max(1, len(rows) // wanted)]:
