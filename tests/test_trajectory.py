@@ -499,3 +499,15 @@ def test_a_loop_that_reads_what_it_leaves_goes_item_by_item() -> None:
     for said in (("a", "b"), ("a", "b", "c", "d"), ("a", "b", "c", "d", "e", "f"), ("c", "d", "e", "f", "g", "h")):
         bench.assemble(chat(*said))
         bench.assemble(chat(*said, system="s"))
+
+
+def test_equal_fields_are_no_aliases_and_zeros_are_told_apart() -> None:
+    template = Bench(
+        "{% for m in messages %}[{{ m.role }}]{{ m.reasoning_content }}|{{ m.thinking }}|{{ m.n }}{{ m.content }}"
+        "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+    ).template
+    analyser = Analyser(template)
+    for thinking, number in (("", 0.0),) * 4 + (("B", 0.0), ("", -0.0)):
+        reply = {"role": "assistant", "content": "b", "reasoning_content": "", "thinking": thinking, "n": number}
+        conversation = Conversation([{"role": "user", "content": "a"}, reply])
+        assert analyser.analyse(conversation, [1]).text == template.render(conversation.messages, None)
