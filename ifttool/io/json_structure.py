@@ -23,7 +23,6 @@ _SUSPICIOUS_BRACKETS = MAX_DEPTH - 2
 
 _COLON, _NEWLINE, _BRACKET, _QUOTE, _SPACE, _BACKSLASH = b':\n[" \\'
 
-
 _Bytes = npt.NDArray[np.uint8]
 
 
@@ -57,8 +56,7 @@ class KeyCounter:
         places = np.flatnonzero(wanted)
         found = characters[places]
         is_end = found == _COLON
-        colons = places[is_end]
-        is_end[is_end] = _may_follow_keys(*(characters[colons - back] for back in (1, 2, 3)))
+        is_end[is_end] = _may_follow_keys(characters, places[is_end])
         lines = np.flatnonzero(found == _NEWLINE)
         keys: list[int | None] = _sums(is_end, lines).tolist()
         for line in np.flatnonzero(_sums(found == _BRACKET, lines) >= _SUSPICIOUS_BRACKETS).tolist():
@@ -69,15 +67,15 @@ class KeyCounter:
 def _most_keys(data: bytes) -> int:
     """How many keys a JSON text has at most."""
     characters = np.frombuffer(data, np.uint8)
-    colons = np.flatnonzero(characters == _COLON)
-    return int(np.count_nonzero(_may_follow_keys(*(characters[colons - back] for back in (1, 2, 3)))))
+    return int(np.count_nonzero(_may_follow_keys(characters, np.flatnonzero(characters == _COLON))))
 
 
-def _may_follow_keys(before: _Bytes, earlier: _Bytes, earliest: _Bytes) -> npt.NDArray[np.bool_]:
+def _may_follow_keys(characters: _Bytes, colons: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Whether a key may end before each colon, by the three characters before it.
 
     A backslash before the quote says that it is escaped, unless the backslash is escaped itself.
     """
+    before, earlier, earliest = (characters[colons - back] for back in (1, 2, 3))
     quoted = (before == _QUOTE) & ~((earlier == _BACKSLASH) & (earliest != _BACKSLASH))
     ends: npt.NDArray[np.bool_] = quoted | ((before <= _SPACE) & ((earlier == _QUOTE) | (earlier <= _SPACE)))
     return ends
@@ -105,7 +103,7 @@ def find_duplicate_key(data: bytes, value: Any, *, most_keys: int | None = None)
     """
     at_most = data.count(b":") if most_keys is None else most_keys
     is_flat = most_keys is not None or data.count(b"[") < _SUSPICIOUS_BRACKETS
-    if is_flat and count_outer_keys(value) == at_most:
+    if is_flat and _count_outer_keys(value) == at_most:
         return None
     keys = _count_keys(value, MAX_DEPTH)
     if keys == at_most or (most_keys is None and keys == _most_keys(data)):
@@ -121,7 +119,7 @@ def find_duplicate_key(data: bytes, value: Any, *, most_keys: int | None = None)
     return duplicates[0] if duplicates else None
 
 
-def count_outer_keys(value: Any) -> int:
+def _count_outer_keys(value: Any) -> int:
     """Count the keys of a row and of the objects in its lists (messages); -1 for a value of another shape.
 
     Looks at no value below these, which makes it three times as fast as the full count. If these are all keys there
