@@ -17,13 +17,13 @@ from ifttool.template.analyser import PLAN_AT_SIGHT, USES_A_PLAN, Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis, located
 from ifttool.template.sources import builtin_names
-from ifttool.template.symbols import tag
 from ifttool.template.tracing import Trace
 from ifttool.template.trajectory.affine import Affine, IntGuard, Quotient, constant, variable
 from ifttool.template.trajectory.assembly import Assembled, Assembler
 from ifttool.template.trajectory.numbers import TracedInt
 from ifttool.template.trajectory.pieced import Pieced, located_in, located_turns
 from ifttool.template.trajectory.program import Program, UnfollowedError
+from kinds import Kinds
 
 
 def builtin(name: str) -> str:
@@ -45,15 +45,7 @@ class Bench:
         self.template = ChatTemplate(text, name="t", special_tokens=special, kwargs=kwargs, clock=CLOCK)
         self.assembler = Assembler(self.template)
         self._reference = Analyser(self.template, use_plans=False)
-        self._kinds: dict[Any, int] = {}
-
-    def kinds(self, conversation: Conversation) -> list[int]:
-        return [
-            self._kinds.setdefault(
-                (message["role"], tuple(message), tuple(map(tag, message.values()))), len(self._kinds)
-            )
-            for message in conversation.messages
-        ]
+        self.kinds = Kinds()
 
     def assemble(self, conversation: Conversation) -> Assembled:
         """Put a conversation together, and compare it with the reference."""

@@ -13,10 +13,10 @@ from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis, located
 from ifttool.template.plan import Plan
-from ifttool.template.symbols import tag
 from ifttool.template.trajectory.assembly import Assembler
 from ifttool.template.trajectory.pieced import Pieced, located_in, located_turns
 from ifttool.template.trajectory.program import UnfollowedError
+from kinds import Kinds
 from parity.corpus import all_names, compiled, fast_names
 
 TOOLS = [
@@ -73,15 +73,12 @@ def differing(name: str, *, count: int) -> tuple[list[int], int]:
     template = compiled(name)
     assembler = Assembler(template)
     reference = Analyser(template, use_plans=False)
-    kinds: dict[Any, int] = {}
+    kinds = Kinds()
     wrong, assembled = [], 0
     if not assembler.can_follow:
         return [], 0
     for number, conversation in enumerate(conversations(7, count)):
-        numbers = [
-            kinds.setdefault((message["role"], tuple(message), tuple(map(tag, message.values()))), len(kinds))
-            for message in conversation.messages
-        ]
+        numbers = kinds(conversation)
         turns = [at for at, message in enumerate(conversation.messages) if message["role"] == "assistant"]
         try:
             found = assembler.assemble(conversation, numbers, turns)
@@ -265,15 +262,7 @@ class Planned:
         self._kwargs = template.kwargs
         self._reference = Analyser(template, use_plans=False)
         self._pieced = Pieced(template, lambda *args: located(self._reference.analyse(*args)))
-        self._kinds: dict[Any, int] = {}
-
-    def kinds(self, conversation: Conversation) -> list[int]:
-        return [
-            self._kinds.setdefault(
-                (message["role"], tuple(message), tuple(map(tag, message.values()))), len(self._kinds)
-            )
-            for message in conversation.messages
-        ]
+        self.kinds = Kinds()
 
     def plan(self, conversation: Conversation, turns: Sequence[int]) -> Plan | None:
         kinds = self.kinds(conversation)
