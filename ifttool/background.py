@@ -13,10 +13,16 @@ class Background(Generic[T]):
     At most one call is under way: the next one waits for it. So memory stays bounded, and what a call raises comes
     out at the next :meth:`start`, or at :meth:`result`. Leaving the context waits for the thread; an error of a call
     nobody asked for is lost then, so ask with :meth:`result` unless there is another error already.
+
+    Args:
+        beside: Whether there is a thread at all; without one, :meth:`start` does the call itself.
     """
 
+    def __init__(self, *, beside: bool = True) -> None:
+        self._beside = beside
+
     def __enter__(self) -> "Background[T]":
-        self._pool = ThreadPoolExecutor(1)
+        self._pool = ThreadPoolExecutor(1)  # no thread before the first call
         self._call: Future[T] | None = None
         return self
 
@@ -30,7 +36,11 @@ class Background(Generic[T]):
             BaseException: What the call before raised.
         """
         earlier = self.result()
-        self._call = self._pool.submit(call, *arguments)
+        if self._beside:
+            self._call = self._pool.submit(call, *arguments)
+        else:
+            self._call = Future()
+            self._call.set_result(call(*arguments))
         return earlier
 
     def result(self) -> T | None:

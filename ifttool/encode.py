@@ -22,6 +22,9 @@ from ifttool.tokenizer.reference import encode_with
 
 Sample = Prepared | Outline
 
+Flat = tuple[IntArray, LongArray]
+"""Ids of whole texts one behind the other, int32, and where each text's begin and the total, int64."""
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -66,13 +69,21 @@ class Encoder:
         """Whether what bears loss under a policy can be found in ids alone."""
         return self._anchors.of(policy) is not None
 
-    def encode(self, samples: Sequence[Sample]) -> Encoded:
-        """Ids and masks of every sample.
+    def flat(self, samples: Sequence[Sample]) -> Flat:
+        """The ids of the samples' whole texts. Safe beside :meth:`masked`, in another thread.
 
         Raises:
             RowError: ``IFT404`` if the tokenizer fails on one of the texts.
         """
-        ids, rows = self._flat.encode([sample.text for sample in samples])
+        return self._flat.encode([sample.text for sample in samples])
+
+    def masked(self, samples: Sequence[Sample], flat: Flat) -> Encoded:
+        """Ids and masks of every sample, whose whole texts have the ids ``flat``.
+
+        Raises:
+            RowError: ``IFT404`` if the tokenizer fails on one of the texts when asked for offsets.
+        """
+        ids, rows = flat
         mask, ok = self._anchors.masks(ids, rows, [self._anchors_of(sample) for sample in samples])
         mask = without_first(mask, rows)
         left = np.flatnonzero(~ok).tolist()

@@ -67,8 +67,12 @@ class Samples:
 
     def trained_per_row(self) -> LongArray:
         """Number of training targets in each sample, shape (samples,), int64."""
-        sums = np.concatenate((np.zeros(1, np.int64), np.cumsum(self.mask, dtype=np.int64)))
-        return sums[self.rows[1:]] - sums[self.rows[:-1]]
+        sums = np.zeros(len(self.rows) - 1, np.int64)
+        # Of a row without tokens reduceat would give the next row's first.
+        full = np.flatnonzero(np.diff(self.rows))
+        if len(full):
+            sums[full] = np.add.reduceat(self.mask, self.rows[full], dtype=np.int64)
+        return sums
 
     def take(self, keep: npt.NDArray[np.bool_]) -> "Samples":
         """The samples at the True positions of ``keep``, shape (samples,)."""

@@ -6,10 +6,11 @@ from contextlib import suppress
 import msgspec
 import numpy as np
 
-from ifttool.arranging.draw import DUPLICATE, NOT_TAKEN, Draw
+from ifttool.arranging.draw import DUPLICATE, NOT_TAKEN, Chooser, Draw
+from ifttool.background import Background
 from ifttool.booking import Refuse, book_line, count_rows, count_samples, leave_out
 from ifttool.crosscheck import CrossCheck
-from ifttool.encode import Encoded, Encoder, Sample
+from ifttool.encode import Encoded, Encoder, Flat, Sample
 from ifttool.errors import RowError, TemplateError
 from ifttool.fit import mask_turns_by_length, truncated, truncation_length
 from ifttool.io.source import SkippedLine
@@ -59,6 +60,10 @@ class Worker:
         eager: Whether to load the fast encoder at once, beside the rest; it is needed for much text only.
         fast: The recipe's fast encoder, if that is being loaded already.
 
+    Attributes:
+        encodes_beside: Whether to encode in a thread. That keeps a second core busy; where all cores are busy, it
+            costs 4 us a row of 25.
+
     Raises:
         TemplateError: The template doesn't compile, or ends turns with a token that the tokenizer lacks.
         TokenizerError: The tokenizer can't be used.
@@ -66,6 +71,7 @@ class Worker:
 
     def __init__(self, recipe: Recipe, *, eager: bool = False, fast: FastLoad | None = None) -> None:
         self.recipe = recipe
+        self.encodes_beside = False
         self._fast = fast or FastLoad(recipe.tokenizer)
         if eager and recipe.backend != "tokenizers":
             self._fast.start()
@@ -118,7 +124,22 @@ class Worker:
         self, items: Iterable[RawRow | SkippedLine], tally: Tally, refuse: Refuse, *, draw: Draw | None = None
     ) -> Iterator[Samples]:
         """Samples of the rows that ``draw`` takes (None: all), in batches and in order; counts all into ``tally``."""
-        chooser = None if draw is None else draw.open()
+        with Background[Flat | RowError](beside=self.encodes_beside) as encoding:
+            batch: Sequence[_Row] = ()
+            for following in self._batches(items, tally, refuse, None if draw is None else draw.open()):
+                # A batch is encoded while the one before is finished and the next prepared: encoders hold no GIL.
+                if (flat := encoding.start(self._flat, following)) is not None:
+                    yield self._finish(batch, flat, tally, refuse)
+                batch = following
+            if (flat := encoding.result()) is not None:
+                yield self._finish(batch, flat, tally, refuse)
+        tally.renders += self._preparer.renders
+        self._preparer.renders.clear()
+
+    def _batches(
+        self, items: Iterable[RawRow | SkippedLine], tally: Tally, refuse: Refuse, chooser: Chooser | None
+    ) -> Iterator[list[_Row]]:
+        """Prepared rows, enough of them at a time to keep the encoder busy; books those that can't be prepared."""
         batch: list[_Row] = []
         chars = 0
         for item in items:
@@ -133,17 +154,22 @@ class Worker:
             batch.append(_Row(row, prepared))
             chars += sum(len(sample.text) for sample in prepared)
             if chars >= BATCH_CHARS:
-                yield self._finish(batch, tally, refuse)
+                yield batch
                 batch, chars = [], 0
         if batch:
-            yield self._finish(batch, tally, refuse)
-        tally.renders += self._preparer.renders
-        self._preparer.renders.clear()
+            yield batch
 
-    def _finish(self, batch: Sequence[_Row], tally: Tally, refuse: Refuse) -> Samples:
-        """Encode, mask and fit a batch of rows, and book each of them."""
-        batch, encoded = self._encode(batch, tally, refuse)
-        prepared = [sample for row in batch for sample in row.samples]
+    def _flat(self, batch: Sequence[_Row]) -> Flat | RowError:
+        """The ids of a batch, or the failure of the tokenizer on one of its texts."""
+        try:
+            return self._encoder.flat(_samples_of(batch))
+        except RowError as error:
+            return error
+
+    def _finish(self, batch: Sequence[_Row], flat: Flat | RowError, tally: Tally, refuse: Refuse) -> Samples:
+        """Mask and fit a batch of rows that is encoded, and book each of them."""
+        batch, encoded = self._masked(batch, flat, tally, refuse)
+        prepared = _samples_of(batch)
         samples = Samples(encoded.ids, encoded.mask, encoded.rows, [sample.origin for sample in prepared])
         if self.recipe.turn_tokens != (None, None):
             self._limit_turns(samples, prepared, encoded.refused)
@@ -171,20 +197,25 @@ class Worker:
         tally.trained_tokens += int(samples.mask.sum(dtype=np.int64))
         return samples
 
-    def _encode(self, batch: Sequence[_Row], tally: Tally, refuse: Refuse) -> tuple[Sequence[_Row], Encoded]:
-        """Encode a batch; if the tokenizer panics, find the rows that made it, reject them and go on."""
+    def _masked(
+        self, batch: Sequence[_Row], flat: Flat | RowError, tally: Tally, refuse: Refuse
+    ) -> tuple[Sequence[_Row], Encoded]:
+        """Ids and masks of a batch; if the tokenizer panics, find the rows that made it, reject them and go on."""
         try:
-            return batch, self._encoder.encode([sample for row in batch for sample in row.samples])
+            if isinstance(flat, RowError):
+                raise flat
+            return batch, self._encoder.masked(_samples_of(batch), flat)
         except RowError:
             kept = []
             for row in batch:
                 try:
-                    self._encoder.encode(row.samples)
+                    self._encoder.masked(row.samples, self._encoder.flat(row.samples))
                 except RowError as error:
                     self._leave_out(row.row, error, tally, refuse)
                 else:
                     kept.append(row)
-            return kept, self._encoder.encode([sample for row in kept for sample in row.samples])
+            samples = _samples_of(kept)
+            return kept, self._encoder.masked(samples, self._encoder.flat(samples))
 
     def _limit_turns(self, samples: Samples, prepared: Sequence[Sample], refused: Mapping[int, RowError]) -> None:
         """Mask turns that are too short or too long; needs offsets, so every row goes the reference way."""
@@ -257,3 +288,7 @@ class Worker:
     def _leave_out(self, row: RawRow, error: RowError, tally: Tally, refuse: Refuse) -> None:
         """Book a row that gives no sample."""
         leave_out(row.place, row.data, error, tally, refuse, dropped=self._is_drop(error))
+
+
+def _samples_of(batch: Sequence[_Row]) -> list[Sample]:
+    return [sample for row in batch for sample in row.samples]

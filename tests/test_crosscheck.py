@@ -63,14 +63,14 @@ def test_all_rows_agree_with_the_reference(tmp_path: Path) -> None:
 
 def test_a_difference_stops_the_run_and_names_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in.jsonl").write_bytes(jsonl(chat("Hi", "Yes."), chat("Hi", "No.")))
-    encode = Encoder.encode
+    masked = Encoder.masked
 
-    def wrong(self: Encoder, samples: Any) -> Any:
-        encoded = encode(self, samples)
+    def wrong(self: Encoder, samples: Any, flat: Any) -> Any:
+        encoded = masked(self, samples, flat)
         encoded.mask[-3] ^= 1
         return encoded
 
-    monkeypatch.setattr(Encoder, "encode", wrong)
+    monkeypatch.setattr(Encoder, "masked", wrong)
     with pytest.raises(RunError, match=r"in\.jsonl:2 isn't what the reference path makes of it: the loss mask differ"):
         ifttool.mask(tmp_path / "in.jsonl", tmp_path / "out", verify="all", workers=1)
     assert not (tmp_path / "out" / "manifest.json").exists()

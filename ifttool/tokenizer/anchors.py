@@ -7,10 +7,9 @@ control tokens than expected, or other ids where the header should be (a token s
 left to the reference path, which asks for offsets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -25,40 +24,41 @@ from ifttool.tokenizer.reference import encode_texts
 _ROW_START, _ROW_END = -1, -2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Anchors:
     """Where the boundaries of trained runs lie, counted from control tokens.
 
     Attributes:
-        expected: Ids of the control tokens that a row must hold, in order, int32.
-        base: For each boundary, the number of its control token, or row start or end; shape (2 * runs,), int64.
-        add: Tokens from the base to the boundary, int64.
-        header_base: Control token before each header token that must be checked, int64.
-        header_add: Tokens from it to the header token, int64.
-        header_ids: What its id must be, int32.
+        expected: Ids of the control tokens that a row must hold, in order.
+        base: For each boundary, the number of its control token, or row start or end; two a run.
+        add: Tokens from the base to the boundary.
+        header_base: Control token before each header token that must be checked.
+        header_add: Tokens from it to the header token.
+        header_ids: What its id must be.
     """
 
-    expected: IntArray
-    base: LongArray
-    add: LongArray
-    header_base: LongArray
-    header_add: LongArray
-    header_ids: IntArray
-
-    @cached_property
-    def plain(self) -> "_Plain":
-        """The same as lists."""
-        columns = (self.expected, self.base, self.add, self.header_base, self.header_add, self.header_ids)
-        return _Plain(*(column.tolist() for column in columns))
+    expected: Sequence[int]
+    base: Sequence[int]
+    add: Sequence[int]
+    header_base: Sequence[int]
+    header_add: Sequence[int]
+    header_ids: Sequence[int]
 
 
-class _Plain(NamedTuple):
-    expected: list[int]
-    base: list[int]
-    add: list[int]
-    header_base: list[int]
-    header_add: list[int]
-    header_ids: list[int]
+class _Ragged:
+    """Numbers of several rows, taken from lists that many rows may share."""
+
+    def __init__(self, lists: Sequence[Sequence[int]], used: LongArray) -> None:
+        lengths = np.array([len(one) for one in lists], np.int64)
+        self.sizes = lengths[used]
+        ends = np.cumsum(self.sizes)
+        starts = (np.cumsum(lengths) - lengths)[used]
+        self._index = np.arange(self.sizes.sum()) + np.repeat(starts - ends + self.sizes, self.sizes)
+
+    def of(self, lists: Iterable[Sequence[int]]) -> LongArray:
+        """The rows' numbers, one behind the other; the lists are as long as those given at first."""
+        found: LongArray = np.fromiter(chain.from_iterable(lists), np.int64)[self._index]
+        return found
 
 
 class AnchorMasks:
@@ -86,39 +86,39 @@ class AnchorMasks:
         """
         at = np.flatnonzero(self._control.is_control[ids])
         first = np.searchsorted(at, rows)
-        ok = np.array([anchor is not None for anchor in anchors], np.bool_)
-        ok &= np.diff(first) == [-1 if anchor is None else len(anchor.expected) for anchor in anchors]
-        usable = [anchor for anchor, good in zip(anchors, ok, strict=True) if good and anchor is not None]
+        known = [anchor for anchor in dict.fromkeys(anchors) if anchor is not None]
+        numbers = {anchor: number for number, anchor in enumerate(known)}
+        which = np.array([-1 if anchor is None else numbers[anchor] for anchor in anchors], np.int64)
+        # The last one is that of rows without anchors: no row holds so few.
+        sizes = np.array([*(len(anchor.expected) for anchor in known), -1], np.int64)
+        ok: npt.NDArray[np.bool_] = np.diff(first) == sizes[which]
         row_of = np.flatnonzero(ok)
         if not len(row_of):
             return np.zeros(len(ids), np.int8), ok
+        used = which[row_of]
         offset = np.concatenate((at, np.zeros(1, np.int64)))
 
-        wrong = _rows_with(
-            ids[at[np.repeat(ok, np.diff(first))]] != np.concatenate([anchor.expected for anchor in usable]),
-            [len(anchor.expected) for anchor in usable],
-        )
-        header_row = np.repeat(row_of, [len(anchor.header_ids) for anchor in usable])
-        header_at = offset[
-            first[header_row] + np.concatenate([anchor.header_base for anchor in usable])
-        ] + np.concatenate([anchor.header_add for anchor in usable])
-        header_ids = np.concatenate([anchor.header_ids for anchor in usable])
-        inside = header_at < rows[header_row + 1]
-        matches = inside & (ids[np.where(inside, header_at, 0)] == header_ids)
-        wrong |= _rows_with(~matches, [len(anchor.header_ids) for anchor in usable])
+        expected = [anchor.expected for anchor in known]
+        tokens = _Ragged(expected, used)
+        wrong = _rows_with(ids[at[np.repeat(ok, np.diff(first))]] != tokens.of(expected), tokens.sizes)
+
+        headers = _Ragged([anchor.header_ids for anchor in known], used)
+        row = np.repeat(row_of, headers.sizes)
+        header_at = offset[first[row] + headers.of(anchor.header_base for anchor in known)]
+        header_at += headers.of(anchor.header_add for anchor in known)
+        inside = header_at < rows[row + 1]
+        header_ids = headers.of(anchor.header_ids for anchor in known)
+        wrong |= _rows_with(~inside | (ids[np.where(inside, header_at, 0)] != header_ids), headers.sizes)
         ok[row_of[wrong]] = False
 
-        base = np.concatenate([anchor.base for anchor in usable])
-        row = np.repeat(row_of, [len(anchor.base) for anchor in usable])
-        token = offset[np.minimum(first[row] + np.maximum(base, 0), len(at))] + np.concatenate(
-            [anchor.add for anchor in usable]
-        )
+        bounds = _Ragged([anchor.base for anchor in known], used)
+        base, row = bounds.of(anchor.base for anchor in known), np.repeat(row_of, bounds.sizes)
+        token = offset[np.minimum(first[row] + np.maximum(base, 0), len(at))]
+        token += bounds.of(anchor.add for anchor in known)
         token = np.where(base == _ROW_START, rows[row], np.where(base == _ROW_END, rows[row + 1], token))
-        token = token[ok[row]]
-        mask = np.zeros(len(ids) + 1, np.int8)
-        np.add.at(mask, token[0::2], 1)
-        np.add.at(mask, token[1::2], -1)
-        return np.cumsum(mask[:-1], dtype=np.int8), ok
+        token = np.concatenate((np.zeros(1, np.int64), token[ok[row]], np.full(1, len(ids))))
+        # Bounds are in order, so what lies between them bears loss or doesn't by turns.
+        return np.repeat((np.arange(len(token) - 1) & 1).astype(np.int8), np.diff(token)), ok
 
     def of(self, policy: Policy) -> Anchors | None:
         """The anchors of a policy; None if one of its boundaries has none."""
@@ -153,21 +153,14 @@ class AnchorMasks:
         for policy, first in turns:
             near = self.of(policy)
             start = starts[first]
-            if near is None or expected[start : start + len(near.expected)] != near.plain.expected:
+            if near is None or expected[start : start + len(near.expected)] != near.expected:
                 return None
-            base += [number if number < 0 else number + start for number in near.plain.base]
-            add += near.plain.add
-            header_base += [number + start for number in near.plain.header_base]
-            header_add += near.plain.header_add
-            header_ids += near.plain.header_ids
-        return Anchors(
-            np.array(expected, np.int32),
-            np.array(base, np.int64),
-            np.array(add, np.int64),
-            np.array(header_base, np.int64),
-            np.array(header_add, np.int64),
-            np.array(header_ids, np.int32),
-        )
+            base += [number if number < 0 else number + start for number in near.base]
+            add += near.add
+            header_base += [number + start for number in near.header_base]
+            header_add += near.header_add
+            header_ids += near.header_ids
+        return Anchors(expected, base, add, header_base, header_add, header_ids)
 
     def _own(self, part: Layout) -> tuple[int, ...] | None:
         """Ids of the control tokens in a part; None if they depend on the row."""
@@ -194,15 +187,8 @@ class AnchorMasks:
                 base.append(number)
                 add.append(0 if number < 0 or starts else 1 + len(header))
                 headers += [(number, 1 + step, token) for step, token in enumerate(header)]
-        table = np.array(headers, np.int64).reshape(len(headers), 3)
-        return Anchors(
-            np.array([item.token for item in expected], np.int32),
-            np.array(base, np.int64),
-            np.array(add, np.int64),
-            table[:, 0],
-            table[:, 1],
-            table[:, 2].astype(np.int32),
-        )
+        columns = [list(column) for column in zip(*headers, strict=True)] or [[], [], []]
+        return Anchors([item.token for item in expected], base, add, *columns)
 
     def _anchor(
         self, texts: Sequence[str | None], boundary: int, expected: Sequence[Expected]
@@ -237,9 +223,9 @@ def _starts_at(item: Expected, boundary: int) -> bool:
     return item.piece == boundary and item.offset == 0
 
 
-def _rows_with(flags: npt.NDArray[np.bool_], sizes: Sequence[int]) -> npt.NDArray[np.bool_]:
+def _rows_with(flags: npt.NDArray[np.bool_], sizes: LongArray) -> npt.NDArray[np.bool_]:
     """Which rows hold a flag, where row after row has ``sizes`` of them."""
     ends = np.cumsum(sizes)
     sums = np.concatenate((np.zeros(1, np.int64), np.cumsum(flags, dtype=np.int64)))
-    found: npt.NDArray[np.bool_] = sums[ends] != sums[ends - np.asarray(sizes)]
+    found: npt.NDArray[np.bool_] = sums[ends] != sums[ends - sizes]
     return found
