@@ -36,6 +36,15 @@ def test_calls_run_in_order_and_one_at_a_time() -> None:
     assert done == [0, 1]
 
 
+def test_without_a_thread_calls_are_done_where_they_are_started() -> None:
+    with Background[int](beside=False) as here:
+        assert here.start(threading.get_ident) is None
+        assert here.start(lambda: 2) == threading.get_ident()
+        assert here.result() == 2
+        with pytest.raises(ZeroDivisionError):
+            here.start(lambda: 1 // 0)
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_errors_come_out_once(error: type[BaseException]) -> None:
     def fail() -> None:

@@ -45,6 +45,11 @@ def write(path: Path, *batches: Samples, provenance: Path | None = None) -> shar
     return writer.info()
 
 
+@given(st.lists(st.integers(0, 4), max_size=8))
+def test_trained_tokens_of_rows_some_of_which_are_empty(lengths: list[int]) -> None:
+    assert samples(*lengths).trained_per_row().tolist() == [length // 2 for length in lengths]
+
+
 def test_figures_and_columns(tmp_path: Path) -> None:
     info = write(tmp_path / "s.parquet", samples(3, 1), provenance=tmp_path / "p.parquet")
     assert (info.rows, info.tokens, info.trained_tokens, info.longest) == (2, 4, 1, 3)
