@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 # Tools that look for newer versions of themselves or their data would measure the network.
 _OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -26,13 +25,15 @@ class Memory:
 
     Attributes:
         seconds: Since the start.
-        tree: All processes together; pages they share count once for each.
+        tree: All processes together; pages they share count once (proportional set size).
+        counted: The same, with shared pages counted once for each process (what `ps` adds up to).
         largest: The largest single process.
         processes: How many there were.
     """
 
     seconds: float
     tree: int
+    counted: int
     largest: int
     processes: int
 
@@ -100,9 +101,11 @@ class _Sampler:
 
     def _watch(self) -> None:
         while not self._ended.wait(self._every):
-            sizes = [size for size in map(_resident, _tree(self._pid)) if size]
+            sizes = [size for size in map(_memory, _tree(self._pid)) if size[0]]
             if sizes:
-                self._samples.append(Memory(time.perf_counter() - self._start, sum(sizes), max(sizes), len(sizes)))
+                whole, proportional = zip(*sizes, strict=True)
+                seconds = time.perf_counter() - self._start
+                self._samples.append(Memory(seconds, sum(proportional), sum(whole), max(whole), len(sizes)))
 
 
 def _tree(pid: int) -> list[int]:
@@ -117,8 +120,11 @@ def _tree(pid: int) -> list[int]:
     return found
 
 
-def _resident(pid: int) -> int:
+def _memory(pid: int) -> tuple[int, int]:
+    """Bytes of a process that are resident, and its share of them where pages are shared; 0 if it just ended."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
-        return 0
+        return 0, 0
+    sizes = {line.split()[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith(("Rss:", "Pss:"))}
+    return sizes.get("Rss:", 0), sizes.get("Pss:", 0)

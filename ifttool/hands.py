@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ifttool.errors import IfttoolError, RunError
-from ifttool.memory import collect_seldom
+from ifttool.memory import tune_process
 from ifttool.recipe import Recipe
 from ifttool.split import Split
 from ifttool.worker import Worker
@@ -180,7 +180,7 @@ def _serve(pipe: Connection, worker: Callable[[], Worker]) -> None:
     """Tasks in, results or errors out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it can't be held back
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    collect_seldom()
+    tune_process()
     with suppress(EOFError, OSError):  # the parent is gone
         while True:
             pipe.send(_answer(pipe.recv(), worker))

@@ -11,7 +11,7 @@ import typer
 
 from ifttool.cli.console import printable, report_error, say
 from ifttool.errors import IfttoolError
-from ifttool.memory import collect_seldom
+from ifttool.memory import tune_process
 
 DONE, DATA, USAGE, FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
@@ -33,7 +33,7 @@ def command(body: Callable[..., int | None]) -> Callable[..., None]:
     @functools.wraps(body)
     def guarded(*args: Any, **kwargs: Any) -> None:
         signal.signal(signal.SIGTERM, _on_sigterm)
-        collect_seldom()
+        tune_process()
         raise typer.Exit(_run(lambda: body(*args, **kwargs)))
 
     return guarded
