@@ -329,18 +329,20 @@ def test_numbers_without_a_loop_are_constants() -> None:
     assert not trace.guards
 
 
-def test_a_template_whose_segments_hardly_come_back_is_given_up() -> None:
+@pytest.mark.parametrize(("turns", "stays"), [([1, 3], False), ([1, 3, 5, 7, 9, 11], True)])
+def test_a_template_whose_segments_hardly_come_back_is_given_up_where_learning_is_dearer(
+    turns: list[int], stays: bool
+) -> None:
     # Prints the names of arguments, so that every kind of call is a segment of its own.
     template = CHATML.replace("{{ m.content }}", "{{ m.content }}{% for k in m.extra or {} %}{{ k }}{% endfor %}")
-    bench = Bench(template)
-    analyser = Analyser(bench.template)
+    analyser = Analyser(Bench(template).template)
     found = 0
     for number in range(450):
         conversation = chat(*"abcdefghijklmnopqr")  # too long for plans
         conversation.messages[1]["extra"] = {f"k{number}": 1}
-        found += analyser.assemble(conversation, [1, 3]) is not None
-    assert 390 <= found <= 410
-    assert analyser.assemble(chat("a", "b"), [1]) is None
+        found += analyser.assemble(conversation, turns) is not None
+    assert found == 450 if stays else 390 <= found <= 410
+    assert (analyser.assemble(chat("a", "b"), [1]) is not None) == stays
 
 
 # --- plans made of segments ---------------------------------------------------------------------------------

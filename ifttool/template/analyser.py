@@ -19,10 +19,10 @@ from ifttool.template.turns import GENERATED_ROLES, TurnSpan, has_text, judge, j
 # thousands of shapes of one conversation each).
 COMPILE_AT_SIGHT = 2
 PLANS_PER_SHAPE = 12
-# Where conversations can be put together from segments, a plan of the whole is worth its price later: it costs what
-# it saves on some twenty of them.
-PLAN_AT_SIGHT = 32
-# After the first few, plans must have been used so often each before there are more: one costs what it saves on 20.
+# Where conversations can be put together from segments, a plan of the whole costs what it saves on some twenty of
+# them. So the first few plans are made soon (chats have few shapes, and all of them come back), and more only if those
+# there are have been used often.
+PLAN_AT_SIGHT = 4
 _FREE_PLANS = 16
 USES_A_PLAN = 128
 # Bounds on what is remembered. A piece of a plan takes about a kilobyte, compiled code included; when the bound is

@@ -17,9 +17,9 @@ from ifttool.template.trajectory.program import UnfollowedError
 _ATTEMPTS = 48
 _FAILURES = 0.5
 _CHECKED_TURNS = 6
-# Nor is one for which rows keep teaching something new: what is learnt is compared with the reference each time.
+# Nor is one for which rows go on teaching so much that learning, and comparing what is learnt with the reference each
+# time, takes more renders than the slower way: looked at after so many rows.
 _ENOUGH = 400
-_LESSONS = 0.3
 
 Located = Callable[[Conversation, Sequence[int]], tuple[Any, ...]]
 """The reference: the text of a conversation, and for each turn its intervals, verdict and ending."""
@@ -44,7 +44,8 @@ class Pieced:
     def __init__(self, template: ChatTemplate, reference: Located, accepts: Accepts | None = None) -> None:
         self._template, self._reference, self._accepts = template, reference, accepts
         self._assembler: Assembler | None = None
-        self._attempts = self._failures = self._lessons = 0
+        self._attempts = self._failures = 0
+        self._spent = self._saved = 0  # renders
         self.is_open = True
         self.why = ""
 
@@ -57,6 +58,7 @@ class Pieced:
                 return None
         before = self._assembler.generation
         self._attempts += 1
+        self._saved += _renders(turns)
         try:
             found = self._assembler.assemble(conversation, kinds, turns)
         except UnfollowedError as error:
@@ -64,10 +66,13 @@ class Pieced:
             return None
         self.why = ""
         if self._assembler.generation != before:
-            self._lessons += 1
-            if self._attempts >= _ENOUGH and self._lessons > _LESSONS * self._attempts:
+            # The reference renders a conversation twice a turn; in one of 200 messages that takes seconds.
+            fresh = self._assembler.fresh
+            checked = [turn for turn in turns if turn in fresh][:_CHECKED_TURNS] or list(turns[-1:])
+            self._spent += 2 * (self._assembler.generation - before) + 2 * _renders(checked)
+            if self._attempts >= _ENOUGH and self._spent > self._saved:
                 self._close("the template's segments hardly ever come back")
-            if not self._holds(conversation, kinds, turns, found):
+            if not self._holds(conversation, kinds, turns, checked, found):
                 # Something was read that left no guard: nothing learnt can be trusted.
                 self._close("what was learnt isn't what the template gives")
                 return None
@@ -113,12 +118,16 @@ class Pieced:
         """Give up on this template."""
         self.is_open, self.why = False, why
 
-    def _holds(self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int], found: Assembled) -> bool:
+    def _holds(
+        self,
+        conversation: Conversation,
+        kinds: Sequence[int],
+        turns: Sequence[int],
+        checked: Sequence[int],
+        found: Assembled,
+    ) -> bool:
         """Whether the row, and a copy of it in which every text is another, are what the reference makes of them."""
         assert self._assembler is not None
-        fresh = self._assembler.fresh
-        # The reference renders a conversation twice a turn; in one of 200 messages that takes seconds.
-        checked = [turn for turn in turns if turn in fresh][:_CHECKED_TURNS] or list(turns[-1:])
         if not self._agrees(conversation, kinds, checked, found):
             return False
         other = all_changed(conversation)
@@ -136,6 +145,11 @@ class Pieced:
             [place for place in places if place[0] in turns],
             [block for block in blocks if block[0] in turns],
         )
+
+
+def _renders(turns: Sequence[int]) -> int:
+    """How many renders the reference takes to locate turns."""
+    return 1 + 2 * len(turns)
 
 
 def located_in(
