@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from itertools import chain, islice
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast, get_args
@@ -279,9 +279,14 @@ def _work(
 
 
 def _sized(splits: Iterator[Split], workers: int) -> tuple[Iterator[Split], int]:
-    """The same splits, and how many processes they are worth: one is soonest done here."""
-    first = list(islice(splits, 2))
-    return chain(first, splits), workers if len(first) > 1 else 1
+    """The same splits, and how many processes they are worth: no more than there are, and one is soonest done here."""
+    first: list[Split] = []
+    for split in splits:
+        first.append(split)
+        # Rows that were read already take memory, so of such splits two are enough.
+        if len(first) == workers or (split.part is None and len(first) > 1):
+            return chain(first, splits), workers
+    return iter(first), len(first)
 
 
 def _options(target: Target, tolerance: Tolerance, arrangement: Arrangement) -> dict[str, Any]:

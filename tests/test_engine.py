@@ -341,6 +341,8 @@ def test_the_same_bytes_from_copies_from_processes_that_start_anew_and_from_one(
     script = """
 mask("copies")
 assert kinds() == ["ForkProcess"] * 2, kinds()
+mask("crowd", workers=100)
+assert kinds() == ["ForkProcess"] * len(list(Path("crowd/data").glob("train-*"))), "no more than there are splits"
 hands._can_fork = lambda: False
 mask("anew")
 assert kinds() == ["SpawnProcess"] * 2, kinds()
@@ -352,7 +354,7 @@ assert kinds() == []
     run_python(PRELUDE + script, cwd=tmp_path)
     expected = contents(tmp_path / "one")
     assert len([name for name in expected if name.startswith("data/")]) > SPLITS
-    assert [contents(tmp_path / name) == expected for name in ("copies", "anew", "many")] == [True] * 3
+    assert [contents(tmp_path / name) == expected for name in ("copies", "crowd", "anew", "many")] == [True] * 4
 
 
 @needs_forks

@@ -73,9 +73,10 @@ def _most_keys(data: bytes) -> int:
 def _may_follow_keys(characters: _Bytes, colons: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Whether a key may end before each colon, by the three characters before it.
 
-    A backslash before the quote says that it is escaped, unless the backslash is escaped itself.
+    A backslash before the quote says that it is escaped, unless the backslash is escaped itself. No key ends before
+    the third character, so it doesn't matter what is taken for those before the first.
     """
-    before, earlier, earliest = (characters[colons - back] for back in (1, 2, 3))
+    before, earlier, earliest = (characters.take(colons - back, mode="clip") for back in (1, 2, 3))
     quoted = (before == _QUOTE) & ~((earlier == _BACKSLASH) & (earliest != _BACKSLASH))
     ends: npt.NDArray[np.bool_] = quoted | ((before <= _SPACE) & ((earlier == _QUOTE) | (earlier <= _SPACE)))
     return ends
