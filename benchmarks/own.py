@@ -17,6 +17,7 @@ def mask(
     workers: int,
     backend: str = "auto",
     sample_every: float | None = None,
+    on_one_core: bool = False,
 ) -> Run:
     """Make shards of a data set in a new place below ``folder``, with Qwen3's template."""
     output = folder / uuid.uuid4().hex
@@ -25,7 +26,7 @@ def mask(
         *own_template(options),
         *("--workers", workers, "--backend", backend, "--date", "2026-01-15", "--quiet", "--allow-text-markers"),
     ]
-    return run(command, sample_every=sample_every)
+    return run(command, sample_every=sample_every, on_one_core=on_one_core)
 
 
 def console_script() -> list[str]:

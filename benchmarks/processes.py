@@ -53,13 +53,20 @@ class Run:
     memory: tuple[Memory, ...] = ()
 
 
-def run(command: Sequence[object], *, extra: Mapping[str, str] | None = None, sample_every: float | None = None) -> Run:
+def run(
+    command: Sequence[object],
+    *,
+    extra: Mapping[str, str] | None = None,
+    sample_every: float | None = None,
+    on_one_core: bool = False,
+) -> Run:
     """Run a program to its end.
 
     Args:
         command: Program and arguments.
         extra: Environment variables besides the present ones.
         sample_every: Seconds between samples of the tree's memory; None for none (Linux only).
+        on_one_core: Whether it may use one core only (Linux only).
 
     Raises:
         RuntimeError: It failed; the message holds the end of what it said.
@@ -71,6 +78,8 @@ def run(command: Sequence[object], *, extra: Mapping[str, str] | None = None, sa
         process = subprocess.Popen(
             words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said
         )
+        if on_one_core:  # what it starts inherits this
+            os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
         sampler = _Sampler(process.pid, start, sample_every) if sample_every else None
         # wait4, since it alone tells the time of this child and its descendants apart from earlier children's.
         _, status, usage = os.wait4(process.pid, 0)
