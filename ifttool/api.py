@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 
 from ifttool.api_types import (
-    ArrangeOptions,
     Inputs,
     MaskOptions,
     MixedInputs,
@@ -17,18 +16,15 @@ from ifttool.api_types import (
     OnReject,
     ShardOptions,
     TemplateOptions,
-    WriteOptions,
 )
 from ifttool.errors import RowError, UsageError
-from ifttool.io.inputs import is_large
 from ifttool.io.source import expand_inputs
 from ifttool.ledger import Tally
 from ifttool.records import Place
 from ifttool.resolve import resolve_recipe
+from ifttool.shard_run import depfile_writer, files_read, write_shards
 from ifttool.streams import render_rows, unroll_rows
-from ifttool.tokenizer.flat import FastLoad
 from ifttool.tokenizer.load import load_tokenizer
-from ifttool.tolerance import Tolerance
 from ifttool.worker import build_template
 
 # What writes or reads shards is imported where it is used: pyarrow costs 100 ms, and streams don't need it.
@@ -80,7 +76,7 @@ def render(
     template = build_template(recipe, load_tokenizer(recipe.tokenizer).special_tokens)
     tally, sources = Tally(), _sources(inputs)
     rows = render_rows(sources, recipe, template, tally, on_reject or _raise, stdin=stdin)
-    return Rows(rows, tally, _files_read(sources, options))
+    return Rows(rows, tally, files_read(sources, options))
 
 
 def unroll(
@@ -127,7 +123,7 @@ def unroll_shards(
     """
     _check_unroll(train_on)
     history = train_on == "assistant-turns"
-    return _write(inputs, output, options, unroll="always", train_history=history, spans=spans)
+    return write_shards(inputs, output, options, unroll="always", train_history=history, spans=spans)
 
 
 def tokenize(
@@ -142,7 +138,7 @@ def tokenize(
     Returns:
         As :func:`unroll_shards`; it also raises the same.
     """
-    return _write(inputs, output, options, train_on="all-tokens", bears_loss=not no_loss)
+    return write_shards(inputs, output, options, train_on="all-tokens", bears_loss=not no_loss)
 
 
 def mask(inputs: MixedInputs, output: str | os.PathLike[str], **options: Unpack[MaskOptions]) -> "RunSummary":
@@ -151,7 +147,7 @@ def mask(inputs: MixedInputs, output: str | os.PathLike[str], **options: Unpack[
     Returns:
         As :func:`unroll_shards`; it also raises the same.
     """
-    return _write(inputs, output, options)
+    return write_shards(inputs, output, options)
 
 
 def pack(
@@ -307,7 +303,7 @@ def run(
             raise UsageError("a manifest doesn't say where to write", hint="name a folder with -o")
         replay = read_run(path, Path(output), force=force)
         read = {"tokenizer": replay.recipe.tokenizer} if isinstance(replay, Replay) else {}
-        write = _depfile_writer(depfile, [output], replay.sources, read, str(path))
+        write = depfile_writer(depfile, [output], replay.sources, read, str(path))
         repeated = repeat_run(replay, Path(output), force=force, workers=workers, **given)
         if repeated.shards.committed:
             write()
@@ -317,7 +313,7 @@ def run(
     sources, _ = expand_mixture(steps[0].inputs)
     check_steps(steps, sources, given)
     outputs = [step.output for step in steps]
-    write = _depfile_writer(depfile, outputs, sources, steps[0].options, str(path))
+    write = depfile_writer(depfile, outputs, sources, steps[0].options, str(path))
     summary = run_steps(steps, STEPS, given)
     if summary.shards.committed:
         write()
@@ -393,83 +389,6 @@ def stats_sources(inputs: Inputs) -> tuple[list[str], bool]:
 def _check_unroll(train_on: str) -> None:
     if train_on not in ("final-turn", "assistant-turns"):
         raise UsageError(f"unroll can't train on {train_on!r}", hint="choose final-turn or assistant-turns")
-
-
-def _write(
-    inputs: MixedInputs,
-    output: str | os.PathLike[str],
-    options: ShardOptions,
-    **fixed: Any,
-) -> "RunSummary":
-    from ifttool.arranging.mixture import expand_mixture  # noqa: PLC0415
-    from ifttool.arranging.spec import Arrangement  # noqa: PLC0415
-    from ifttool.layouts import choose_columns  # noqa: PLC0415
-
-    layout = options.get("layout")
-    bears_loss = fixed.get("bears_loss", True)
-    columns = choose_columns(columns=options.get("columns"), layout=layout, bears_loss=bears_loss)
-    recipe_options: dict[str, Any] = {
-        name: value for name, value in options.items() if name not in WriteOptions.__annotations__
-    }
-    if options.get("overflow") == "truncate" and options.get("max_length") is None:
-        raise UsageError("--overflow truncate needs a length to cut at", hint="give --max-length, or leave it out")
-    sources, weights = expand_mixture(inputs)
-    write_depfile = _depfile_writer(options.get("depfile"), [output], sources, recipe_options)
-    recipe = resolve_recipe(**recipe_options, **fixed)
-    fast = FastLoad(recipe.tokenizer)
-    if recipe.backend != "tokenizers" and is_large(sources):
-        fast.start()  # it takes longer than all else at the start, such as the next line with pyarrow behind it
-    from ifttool.pipeline import Target, run_shards  # noqa: PLC0415
-
-    arranging: dict[str, Any] = {
-        name: value for name, value in options.items() if name in ArrangeOptions.__annotations__
-    }
-    summary = run_shards(
-        recipe,
-        sources,
-        Target.of(
-            Path(output),
-            file_format=options.get("format", "parquet"),
-            columns=columns,
-            layout=layout,
-            force=options.get("force", False),
-        ),
-        tolerance=Tolerance.parse(str(options.get("max_rejects", 0))),
-        arrangement=Arrangement.of(**arranging, weights=weights),
-        stdin=options.get("stdin"),
-        on_progress=options.get("on_progress"),
-        workers=options.get("workers"),
-        resume=options.get("resume", False),
-        fast=fast,
-    )
-    if summary.committed:
-        write_depfile()
-    return summary
-
-
-def _depfile_writer(
-    depfile: str | os.PathLike[str] | None,
-    outputs: Sequence[str | os.PathLike[str]],
-    sources: Sequence[str],
-    options: Mapping[str, Any],
-    *others: str,
-) -> Callable[[], None]:
-    """What writes the dependency file of the last output once it is there. That it can is checked here."""
-    from ifttool.running.depfile import check_depfile, make_target, write_depfile  # noqa: PLC0415
-
-    if depfile is None:
-        return lambda: None
-    path, target = Path(depfile), make_target(outputs[-1])
-    files = [*others, *_files_read(sources, options)]
-    check_depfile(path, target=target, prerequisites=files, outputs=[os.fspath(output) for output in outputs])
-    return lambda: write_depfile(path, target=target, prerequisites=files)
-
-
-def _files_read(sources: Sequence[str], options: Mapping[str, Any]) -> list[str]:
-    from ifttool.running.depfile import shard_prerequisites  # noqa: PLC0415
-
-    template, tokenizer = options.get("template"), options.get("tokenizer", "default")
-    return shard_prerequisites(sources, template=template, tokenizer=tokenizer)
 
 
 def _sources(inputs: Inputs) -> list[str]:

@@ -15,7 +15,7 @@ from ifttool.cli.app import app
 from ifttool.encode import Encoder
 from ifttool.errors import UsageError
 from ifttool.ledger import Tally
-from ifttool.pipeline import Target, run_shards
+from ifttool.pipeline import run_shards
 from ifttool.prepare import Preparer
 from ifttool.recipe import Recipe
 from ifttool.records import Place, RawRow
@@ -28,6 +28,7 @@ from ifttool.show.finished import NO_MASK, shard_samples
 from ifttool.show.render import Style, counts_text, difference_text, escaped, item_text, picture
 from ifttool.show.rows import Choice, RowExplainer, differences, explained
 from ifttool.show.settings import changed_options
+from ifttool.target import Target
 from ifttool.tolerance import Tolerance
 from ifttool.worker import Worker
 

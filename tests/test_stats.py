@@ -19,11 +19,12 @@ from ifttool.figures import Distribution, LongSample, Stats, conversation_stats,
 from ifttool.figures.bins import bin_edges
 from ifttool.figures.conversations import row_stats
 from ifttool.io.source import read_rows
-from ifttool.pipeline import Target, run_shards
+from ifttool.pipeline import run_shards
 from ifttool.recipe import Recipe
 from ifttool.report.stats_text import stats_text
 from ifttool.report.text import bar, histogram, number, percent, table
 from ifttool.resolve import resolve_recipe
+from ifttool.target import Target
 from ifttool.tokenizer.load import load_tokenizer
 from ifttool.tolerance import Tolerance
 from ifttool.worker import Worker

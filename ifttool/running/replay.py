@@ -11,9 +11,9 @@ from ifttool.io.inputs import STDIN, printable
 from ifttool.manifest import changed_versions, read_manifest
 from ifttool.packing.options import PackOptions
 from ifttool.packing.schema import FORMAT as PACKED
-from ifttool.pipeline import Target
 from ifttool.recipe import Recipe
 from ifttool.schema import FORMAT
+from ifttool.target import Target
 from ifttool.tokenizer.load import load_tokenizer
 from ifttool.tolerance import Tolerance
 
