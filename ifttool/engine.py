@@ -55,7 +55,7 @@ class Crew:
 
     def __init__(self, worker: Worker, size: int) -> None:
         self._worker, self._size = worker, size
-        worker.encodes_beside = size == 1 and default_workers() > 1
+        worker.has_spare_core = size == 1 and default_workers() > 1
         self._busy: list[Hand] = []
         self._idle: list[Hand] = []
         self._prober: Hand | None = None

@@ -74,14 +74,18 @@ class ShardWriter:
         provenance: Path of its row-aligned sidecar, or None for no sidecar.
         schema: Training columns and metadata.
         keyed: Whether the sidecar holds the keys of conversations.
+        beside: Whether row groups are encoded, compressed and hashed in a thread, the next one collected meanwhile:
+            that is a fifth of a run on one core.
 
-    The suffix of ``path`` decides the format: ``.parquet``, or ``.arrow`` for Arrow IPC. Row groups are encoded,
-    compressed and hashed in a thread, the next one collected meanwhile: that is a fifth of a run on one core.
+    The suffix of ``path`` decides the format: ``.parquet``, or ``.arrow`` for Arrow IPC.
     """
 
-    def __init__(self, path: Path, *, provenance: Path | None, schema: pa.Schema, keyed: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, provenance: Path | None, schema: pa.Schema, keyed: bool = False, beside: bool = True
+    ) -> None:
         self._path, self._provenance, self._schema = path, provenance, schema
         self._side_schema = KEYED_PROVENANCE_SCHEMA if keyed else PROVENANCE_SCHEMA
+        self._beside = beside
         self._pending: list[Samples] = []
         self._pending_tokens = 0
         self._digest = ContentDigest()
@@ -94,8 +98,8 @@ class ShardWriter:
             self._side: Any = None
             if self._provenance is not None:
                 self._side = stack.enter_context(table_writer(self._provenance, self._side_schema))
-            # Left first of all: no file is closed while the thread writes to it.
-            self._thread: Background[None] = stack.enter_context(Background())
+            # Left first of all: no file is closed while a thread writes to it.
+            self._thread: Background[None] = stack.enter_context(Background(beside=self._beside))
             stack.push(self._write_rest)
             self._stack = stack.pop_all()
         return self

@@ -130,7 +130,8 @@ def process_split(split: Split, worker: Worker, paths: PartPaths, *, schema: "pa
             rejects.write(reject_line(place, data, error, kind=kind))
 
         keyed = split.draw is not None
-        with ShardWriter(paths.shard, provenance=paths.provenance, schema=schema, keyed=keyed) as writer:
+        beside = worker.has_spare_core
+        with ShardWriter(paths.shard, provenance=paths.provenance, schema=schema, keyed=keyed, beside=beside) as writer:
             for samples in worker.samples(split.rows(), tally, refuse, draw=split.draw):
                 writer.add(samples)
     tally.check()

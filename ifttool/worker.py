@@ -61,8 +61,7 @@ class Worker:
         fast: The recipe's fast encoder, if that is being loaded already.
 
     Attributes:
-        encodes_beside: Whether to encode in a thread. That keeps a second core busy; where all cores are busy, it
-            costs 4 us a row of 25.
+        has_spare_core: Whether there is a core for threads that encode and write; without one they'd cost a tenth.
 
     Raises:
         TemplateError: The template doesn't compile, or ends turns with a token that the tokenizer lacks.
@@ -71,7 +70,7 @@ class Worker:
 
     def __init__(self, recipe: Recipe, *, eager: bool = False, fast: FastLoad | None = None) -> None:
         self.recipe = recipe
-        self.encodes_beside = False
+        self.has_spare_core = False
         self._fast = fast or FastLoad(recipe.tokenizer)
         if eager and recipe.backend != "tokenizers":
             self._fast.start()
@@ -124,7 +123,7 @@ class Worker:
         self, items: Iterable[RawRow | SkippedLine], tally: Tally, refuse: Refuse, *, draw: Draw | None = None
     ) -> Iterator[Samples]:
         """Samples of the rows that ``draw`` takes (None: all), in batches and in order; counts all into ``tally``."""
-        with Background[Flat | RowError](beside=self.encodes_beside) as encoding:
+        with Background[Flat | RowError](beside=self.has_spare_core) as encoding:
             batch: Sequence[_Row] = ()
             for following in self._batches(items, tally, refuse, None if draw is None else draw.open()):
                 # A batch is encoded while the one before is finished and the next prepared: encoders hold no GIL.

@@ -78,10 +78,10 @@ def test_a_refused_run_leaves_the_old_output(folder: Path, target: str, refused:
 @pytest.mark.parametrize(
     ("target", "owner", "name"),
     [
-        ("out", pipeline.FolderSink, "finish"),
-        ("out", pipeline.FolderSink, "write_tokenizer"),
+        ("out", output.FolderSink, "finish"),
+        ("out", output.FolderSink, "write_tokenizer"),
         ("out", output, "replace_output"),
-        ("one.parquet", pipeline.FileSink, "finish"),
+        ("one.parquet", output.FileSink, "finish"),
         ("one.parquet", output, "merge_parts"),
     ],
 )

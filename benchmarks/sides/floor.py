@@ -52,7 +52,9 @@ def _work(given: argparse.Namespace, bounds: dict[str, list[int]], encode: Encod
     with (
         given.rows.open("rb") as rows,
         given.texts.open("rb") as texts,
-        ShardWriter(given.output / f"{share}.parquet", provenance=None, schema=training_schema()) as writer,
+        ShardWriter(
+            given.output / f"{share}.parquet", provenance=None, schema=training_schema(), beside=given.processes == 1
+        ) as writer,
     ):
         batch, chars = [], 0
         for index in chain.from_iterable(range(low, high) for _ in range(given.times)):
