@@ -21,7 +21,7 @@ def _times(runs: Sequence[Run], base: Sequence[Run]) -> list[str]:
 def body(options: Options, result: Result) -> None:
     rows = []
     for kind in data.kinds(options) if options.size != "quick" else ("english",):
-        part = data.subset(data.dataset(kind, options), megabytes=options.pick(full=20, quick=4, tiny=1))
+        part = data.subset(data.dataset(kind, options), megabytes=options.pick(full=50, quick=4, tiny=1))
         texts = texts_of(part, options)
         alone = module("benchmarks.sides.encode_alone", texts, "--tokenizer", data.tokenizer(options))
         with scratch() as folder:

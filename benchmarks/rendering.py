@@ -22,6 +22,7 @@ from benchmarks import data
 from benchmarks.common import Options, Result, script
 from ifttool.errors import RowError
 from ifttool.formats import to_conversation
+from ifttool.memory import tune_process
 from ifttool.records import Conversation
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate, aliased
@@ -65,11 +66,14 @@ class Case:
     variables: dict[str, Any]
 
 
+Render = Callable[[Case], str]
+
+
 @cache
 def _cases(kind: str, options: Options) -> list[Case]:
     """Conversations spread evenly over the data."""
     rows = list(data.dataset(kind, options).rows())
-    full = {"tools": 500, "agents": 60}.get(kind, 25_000)
+    full = {"tools": 500, "agents": 60}.get(kind, len(rows))
     wanted = options.pick(full=full, quick=20 if kind == "agents" else 400, tiny=8)
     found = []
     for row in rows[:: max(1, len(rows) // wanted)]:
@@ -86,23 +90,29 @@ def _cases(kind: str, options: Options) -> list[Case]:
     return found
 
 
-def _by_jinja(text: str, cases: Sequence[Case]) -> list[str]:
+def _jinja_side(text: str) -> Render:
     template = _jinja(text)
-    return [template.render(case.variables) for case in cases]
+    return lambda case: template.render(case.variables)
 
 
-def _by_plans(analyser: Analyser, cases: Sequence[Case]) -> list[str]:
+def _plans_side(text: str) -> Render:
     """As the worker does it: by a plan or from segments, else by a trace."""
-    return [
-        (analyser.assemble(case.conversation, case.turns) or analyser.analyse(case.conversation, case.turns)).text
-        for case in cases
-    ]
+    analyser = Analyser(_chat_template(text))
+
+    def render(case: Case) -> str:
+        conversation, turns = case.conversation, case.turns
+        return (analyser.assemble(conversation, turns) or analyser.analyse(conversation, turns)).text
+
+    return render
 
 
-def _timed(work: Callable[[], list[str]]) -> tuple[float, list[str]]:
+def _timed(work: Callable[[], Render], cases: Sequence[Case]) -> tuple[float, Render]:
+    """Seconds to make a side ready and to render all conversations, whose texts aren't kept: neither does a run."""
     start = time.process_time()
-    texts = work()
-    return time.process_time() - start, texts
+    render = work()
+    for case in cases:
+        render(case)
+    return time.process_time() - start, render
 
 
 def _accepted(text: str, cases: Sequence[Case]) -> list[Case]:
@@ -132,11 +142,10 @@ def measure(name: str, kind: str, options: Options) -> tuple[int, float, float, 
     cases = _accepted(text, _cases(kind, options))
     times: list[tuple[float, float, float]] = []
     for _ in range(options.repeats):
-        jinja, expected = _timed(lambda: _by_jinja(text, cases))
-        analyser = Analyser(_chat_template(text))
-        first, texts = _timed(lambda: _by_plans(analyser, cases))  # noqa: B023 - called at once
-        again, _ = _timed(lambda: _by_plans(analyser, cases))  # noqa: B023
-        if texts != expected:
+        jinja, by_jinja = _timed(lambda: _jinja_side(text), cases)
+        first, by_plans = _timed(lambda: _plans_side(text), cases)
+        again, _ = _timed(lambda: by_plans, cases)  # noqa: B023 - called at once
+        if any(by_plans(case) != by_jinja(case) for case in cases):
             raise RuntimeError(f"{name} on {kind}: other texts than Jinja's")
         times.append((jinja, first, again))
     jinja, first, again = (statistics.median(column) for column in zip(*times, strict=True))
@@ -144,6 +153,7 @@ def measure(name: str, kind: str, options: Options) -> tuple[int, float, float, 
 
 
 def body(options: Options, result: Result) -> None:
+    tune_process()  # both sides
     rows = []
     for name in TEMPLATES:
         for kind in KINDS if options.size != "tiny" else ("english", "tools"):
