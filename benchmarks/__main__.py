@@ -9,7 +9,7 @@ import sys
 from benchmarks.common import checks_table, markdown, parse_options, read_result
 from benchmarks.processes import ROOT
 
-SCRIPTS = ("end_to_end", "floor", "rendering", "scaling", "memory", "backends", "startup", "packing")
+SCRIPTS = ("end_to_end", "floor", "rendering", "scaling", "memory", "backends", "startup", "writing", "packing")
 
 
 def main() -> int:

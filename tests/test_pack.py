@@ -395,7 +395,8 @@ def test_damage_leaves_nothing_behind(masked: Path, tmp_path: Path) -> None:
     shard = next((masked / "data").iterdir())
     data = bytearray(shard.read_bytes())
     meta = pq.read_metadata(shard).row_group(0).column(0)
-    data[meta.data_page_offset + meta.total_compressed_size // 2] ^= 1
+    end = meta.dictionary_page_offset + meta.total_compressed_size
+    data[(meta.data_page_offset + end) // 2] ^= 1
     shard.write_bytes(data)
     with pytest.raises(InputChanged, match="is damaged"):
         ifttool.pack(masked, tmp_path / "out", length=200)

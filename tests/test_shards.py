@@ -164,7 +164,7 @@ def test_a_flipped_bit_is_an_error(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     with pq.ParquetFile(path) as file:
         column = file.metadata.row_group(0).column(0)
-        data[column.data_page_offset + column.total_compressed_size - 5] ^= 1
+        data[column.dictionary_page_offset + column.total_compressed_size - 5] ^= 1
     path.write_bytes(data)
     with pytest.raises(OSError, match="CRC"):
         list(read_batches(path))
