@@ -51,8 +51,8 @@ def read_messages(
     for index, item in enumerate(value):
         # Nearly all messages are a role and a string: nothing to check further, nothing to copy.
         if type(item) is dict and len(item) == _PLAIN_KEYS:
-            role = item.get("role")
-            if role and type(role) is str and type(item.get("content")) is str:
+            (first, role), (second, content) = item.items()
+            if first == "role" and second == "content" and role and type(role) is type(content) is str:
                 continue
         messages[index], flag = _read_message(item, f"{path}[{index}]", tool_arguments)
         if flag is not None:

@@ -39,9 +39,11 @@ def optional_int_array(values: Sequence[int | None]) -> pa.Array:
 
 def string_array(values: Sequence[str | None]) -> pa.Array:
     """Strings, some of them null. Bytes of a path that aren't UTF-8 are escaped as in ``rejects.jsonl``."""
-    present = [value is not None for value in values]
-    texts = [(value or "").encode(errors="backslashreplace") for value in values]
+    # Each different one once: a column of a million sources names a few files.
+    spelled = {value: (value or "").encode(errors="backslashreplace") for value in dict.fromkeys(values)}
+    texts = [*map(spelled.__getitem__, values)]
     offsets = np.cumsum([0, *map(len, texts)]).astype(np.int32)
+    present = [value is not None for value in values] if None in spelled else ()
     return _array(pa.string(), len(values), _buffer(offsets), pa.py_buffer(b"".join(texts)), present=present)
 
 

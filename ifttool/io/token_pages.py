@@ -119,10 +119,12 @@ def _numbers_of(values: _Array) -> _Numbers | None:
     at = values.astype(np.intp)
     at -= low
     counts = np.bincount(at)
-    there = np.flatnonzero(counts)
+    there = np.flatnonzero(counts != 0)
     if len(there) > _MOST:
         return None
-    there = there[np.argsort(-counts[there], kind="stable")]
+    # Numbers of 16 bits are sorted digit by digit, in a fifth of the time; those beyond count as equal.
+    rare = np.uint16(0xFFFF) - np.minimum(counts[there], 0xFFFF).astype(np.uint16)
+    there = there[np.argsort(rare, kind="stable")]
     number = np.zeros(len(counts), np.uint8 if len(there) <= 1 << 8 else np.uint16)
     number[there] = np.arange(len(there))
     return _Numbers(there + low, number[at])
