@@ -3,19 +3,20 @@
 python -m benchmarks.scaling [--quick]
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from benchmarks import data, own
-from benchmarks.common import WORKERS, Options, Result, cpu, interleaved, scratch, script, wall
+from benchmarks.common import WORKERS, Options, Result, cpu, interleaved, module, scratch, script, wall
 from benchmarks.data import Dataset
-from benchmarks.processes import Run
+from benchmarks.processes import Run, run
 
 TURNS = (2, 10, 50, 200)
 AGENT_TURNS = (10, 50, 100, 200)
 # As often data is repeated for the table of workers.
 _TIMES = 4
+LOOP = "a loop that shares nothing"
 
 
 def _work(runs: Mapping[str, list[Run]], name: str) -> float:
@@ -83,9 +84,19 @@ def turns_table(options: Options, result: Result, *, agents: bool) -> None:
     )
 
 
+def _loop(options: Options, *, processes: int) -> Run:
+    """Work without files, memory or locks: no program gains more from a second core of this machine."""
+    rounds = options.pick(full=16_000_000, quick=2_000_000, tiny=10_000)
+    return run(module("benchmarks.sides.loop", "--rounds", rounds, "--processes", processes))
+
+
 def workers_table(options: Options, result: Result) -> None:
     """One process against two, wall time."""
-    rows = []
+    runs = interleaved(
+        {str(count): partial(_loop, options, processes=count) for count in (1, WORKERS)}, options.repeats
+    )
+    one, several = (wall(runs[str(count)]) for count in (1, WORKERS))
+    rows: list[Sequence[object]] = [[LOOP, "", "", one, several, f"{one / several:.2f}", f"{one / several:.2f}"]]
     for kind in data.kinds(options):
         whole = data.for_runs(kind, options)
         with scratch() as folder:
@@ -110,7 +121,8 @@ def workers_table(options: Options, result: Result) -> None:
         rows,
         note=f"Data: {data.origin(options)}, as it is and {_TIMES} times over. Wall time, so it needs as many idle "
         "cores as workers. One process loads the tokenizer, however many there are. One worker encodes, compresses and "
-        "hashes in threads, so it uses more than one core.",
+        "hashes in threads, so it uses more than one core. The first row is what this machine's second core is worth "
+        "to processes that share nothing.",
     )
 
 

@@ -191,7 +191,7 @@ def _answer(task: Job[Any], worker: Callable[[], Worker]) -> Any:
     try:
         return task.run(worker)
     except IfttoolError as error:
-        return RunError(error.message, hint=error.hint)
+        return error
     except Exception as error:
         return RunError(f"internal error in a worker: {type(error).__name__}: {error}")
 

@@ -402,6 +402,24 @@ mask("calm", workers=1)
     assert contents(tmp_path / "out") == contents(tmp_path / "calm")
 
 
+def test_errors_are_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
+    script = """
+from ifttool.errors import InputChanged, UsageError
+for workers in (1, 2):
+    for kind in (UsageError, InputChanged):
+        def broken(split):
+            raise kind("no such thing", hint="look again")
+        engine.process_split, whole = lambda split, *args, **options: broken(split), engine.process_split
+        try:
+            mask("out", workers=workers)
+        except Exception as error:
+            print(type(error).__name__, error.exit_code, error.message, error.hint)
+        engine.process_split = whole
+"""
+    lines = ["UsageError 2 no such thing look again", "InputChanged 3 no such thing look again"]
+    assert run_python(PRELUDE + script, cwd=tmp_path).splitlines() == lines * 2
+
+
 @needs_forks
 def test_a_worker_that_hears_nothing_ends_with_the_run(tmp_path: Path) -> None:
     script = """
