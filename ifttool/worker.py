@@ -52,6 +52,17 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
     samples: Sequence[Sample]
 
 
+class _Batch(msgspec.Struct, gc=False):
+    """Rows, and the samples of all of them one behind the other."""
+
+    rows: list[_Row] = msgspec.field(default_factory=list)
+    samples: list[Sample] = msgspec.field(default_factory=list)
+
+    def add(self, row: _Row) -> None:
+        self.rows.append(row)
+        self.samples.extend(row.samples)
+
+
 class Worker:
     """Turns rows into samples under one recipe.
 
@@ -124,7 +135,7 @@ class Worker:
     ) -> Iterator[Samples]:
         """Samples of the rows that ``draw`` takes (None: all), in batches and in order; counts all into ``tally``."""
         with Background[Flat | RowError](beside=self.has_spare_core) as encoding:
-            batch: Sequence[_Row] = ()
+            batch = _Batch()
             for following in self._batches(items, tally, refuse, None if draw is None else draw.open()):
                 # A batch is encoded while the one before is finished and the next prepared: encoders hold no GIL.
                 if (flat := encoding.start(self._flat, following)) is not None:
@@ -137,9 +148,9 @@ class Worker:
 
     def _batches(
         self, items: Iterable[RawRow | SkippedLine], tally: Tally, refuse: Refuse, chooser: Chooser | None
-    ) -> Iterator[list[_Row]]:
+    ) -> Iterator[_Batch]:
         """Prepared rows, enough of them at a time to keep the encoder busy; books those that can't be prepared."""
-        batch: list[_Row] = []
+        batch = _Batch()
         chars = 0
         for item in items:
             row = book_line(item, tally, refuse)
@@ -150,25 +161,26 @@ class Worker:
             except RowError as error:
                 self._leave_out(row, error, tally, refuse)
                 continue
-            batch.append(_Row(row, prepared))
-            chars += sum(len(sample.text) for sample in prepared)
+            batch.add(_Row(row, prepared))
+            for sample in prepared:
+                chars += len(sample.text)
             if chars >= BATCH_CHARS:
                 yield batch
-                batch, chars = [], 0
-        if batch:
+                batch, chars = _Batch(), 0
+        if batch.rows:
             yield batch
 
-    def _flat(self, batch: Sequence[_Row]) -> Flat | RowError:
+    def _flat(self, batch: _Batch) -> Flat | RowError:
         """The ids of a batch, or the failure of the tokenizer on one of its texts."""
         try:
-            return self._encoder.flat(_samples_of(batch))
+            return self._encoder.flat(batch.samples)
         except RowError as error:
             return error
 
-    def _finish(self, batch: Sequence[_Row], flat: Flat | RowError, tally: Tally, refuse: Refuse) -> Samples:
+    def _finish(self, batch: _Batch, flat: Flat | RowError, tally: Tally, refuse: Refuse) -> Samples:
         """Mask and fit a batch of rows that is encoded, and book each of them."""
         batch, encoded = self._masked(batch, flat, tally, refuse)
-        prepared = _samples_of(batch)
+        prepared = batch.samples
         samples = Samples(encoded.ids, encoded.mask, encoded.rows, [sample.origin for sample in prepared])
         if self.recipe.turn_tokens != (None, None):
             self._limit_turns(samples, prepared, encoded.refused)
@@ -176,7 +188,7 @@ class Worker:
         reasons = self._reasons(samples, prepared, encoded.refused)
         whole = []
         position = 0
-        for row in batch:
+        for row in batch.rows:
             own = range(position, position + len(row.samples))
             position = own.stop
             if self._crosscheck.wants(row.row.place):
@@ -196,25 +208,22 @@ class Worker:
         tally.trained_tokens += int(samples.mask.sum(dtype=np.int64))
         return samples
 
-    def _masked(
-        self, batch: Sequence[_Row], flat: Flat | RowError, tally: Tally, refuse: Refuse
-    ) -> tuple[Sequence[_Row], Encoded]:
+    def _masked(self, batch: _Batch, flat: Flat | RowError, tally: Tally, refuse: Refuse) -> tuple[_Batch, Encoded]:
         """Ids and masks of a batch; if the tokenizer panics, find the rows that made it, reject them and go on."""
         try:
             if isinstance(flat, RowError):
                 raise flat
-            return batch, self._encoder.masked(_samples_of(batch), flat)
+            return batch, self._encoder.masked(batch.samples, flat)
         except RowError:
-            kept = []
-            for row in batch:
+            kept = _Batch()
+            for row in batch.rows:
                 try:
                     self._encoder.masked(row.samples, self._encoder.flat(row.samples))
                 except RowError as error:
                     self._leave_out(row.row, error, tally, refuse)
                 else:
-                    kept.append(row)
-            samples = _samples_of(kept)
-            return kept, self._encoder.masked(samples, self._encoder.flat(samples))
+                    kept.add(row)
+            return kept, self._encoder.masked(kept.samples, self._encoder.flat(kept.samples))
 
     def _limit_turns(self, samples: Samples, prepared: Sequence[Sample], refused: Mapping[int, RowError]) -> None:
         """Mask turns that are too short or too long; needs offsets, so every row goes the reference way."""
@@ -287,7 +296,3 @@ class Worker:
     def _leave_out(self, row: RawRow, error: RowError, tally: Tally, refuse: Refuse) -> None:
         """Book a row that gives no sample."""
         leave_out(row.place, row.data, error, tally, refuse, dropped=self._is_drop(error))
-
-
-def _samples_of(batch: Sequence[_Row]) -> list[Sample]:
-    return [sample for row in batch for sample in row.samples]

@@ -46,6 +46,7 @@ _REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Format → the sets of keys of which it needs one."""
 
+_PREFERENCE_KEYS = frozenset(("chosen", "rejected", "label"))
 _SHOWN_KEYS = 12
 
 
@@ -123,7 +124,9 @@ def _has_roles(conversations: Any) -> bool:
 
 
 def _is_preference(row: dict[str, Any]) -> bool:
-    return "chosen" in row or "rejected" in row or type(row.get("label")) is bool
+    return not _PREFERENCE_KEYS.isdisjoint(row) and (
+        "chosen" in row or "rejected" in row or type(row.get("label")) is bool
+    )
 
 
 def _unknown_shape(row: dict[str, Any]) -> RowError:

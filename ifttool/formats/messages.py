@@ -15,6 +15,8 @@ from ifttool.records import Conversation, Message
 
 _REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 _PLAIN_KEYS = 2  # role and content
+_ID_KEYS = ("id", "uuid", "conversation_id")
+_ID_SET = frozenset(_ID_KEYS)
 
 
 def from_messages(row: dict[str, Any], tool_arguments: ToolArguments) -> Conversation:
@@ -68,7 +70,9 @@ def used_flags(flags: list[bool | None]) -> tuple[bool | None, ...]:
 
 def row_id(row: dict[str, Any]) -> str | None:
     """Give the row's identifier: the first of ``id``, ``uuid``, ``conversation_id`` that it has."""
-    for key in ("id", "uuid", "conversation_id"):
+    if _ID_SET.isdisjoint(row):  # one look-up for most rows
+        return None
+    for key in _ID_KEYS:
         value = row.get(key)
         if isinstance(value, str) or type(value) is int:
             return str(value)
