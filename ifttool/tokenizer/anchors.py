@@ -10,6 +10,7 @@ left to the reference path, which asks for offsets.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,20 @@ class Anchors:
     header_base: Sequence[int]
     header_add: Sequence[int]
     header_ids: Sequence[int]
+
+
+class _Place(NamedTuple):
+    """Where a boundary lies.
+
+    Attributes:
+        number: Of the control token that it is counted from, or row start or end.
+        add: Tokens from there to the boundary.
+        header: Ids of the constant text between the two.
+    """
+
+    number: int
+    add: int = 0
+    header: Sequence[int] = ()
 
 
 class _Ragged:
@@ -176,29 +191,29 @@ class AnchorMasks:
         if expected is None:
             return None
         texts = own_texts(policy.layout)
-        base, add, headers = [], [], []
-        for run in policy.trained:
-            for boundary in run:
-                found = self._anchor(texts, boundary, expected)
-                if found is None:
-                    return None
-                number, header = found
-                starts = number >= 0 and _starts_at(expected[number], boundary)
-                base.append(number)
-                add.append(0 if number < 0 or starts else 1 + len(header))
-                headers += [(number, 1 + step, token) for step, token in enumerate(header)]
-        columns = [list(column) for column in zip(*headers, strict=True)] or [[], [], []]
-        return Anchors([item.token for item in expected], base, add, *columns)
+        places = [self._place(texts, boundary, expected) for run in policy.trained for boundary in run]
+        # Where the start of a turn bears no loss, nothing is measured from its header, and yet a token may straddle it.
+        turns = [self._place(texts, start, expected) for start, _ in policy.turns]
+        found = [place for place in places if place is not None]
+        checked = [*found, *(place for place in turns if place is not None)]
+        if len(checked) < len(places) + len(turns):
+            return None
+        return Anchors(
+            [item.token for item in expected],
+            [place.number for place in found],
+            [place.add for place in found],
+            [place.number for place in checked for _ in place.header],
+            [step for place in checked for step, _ in enumerate(place.header, 1)],
+            [token for place in checked for token in place.header],
+        )
 
-    def _anchor(
-        self, texts: Sequence[str | None], boundary: int, expected: Sequence[Expected]
-    ) -> tuple[int, list[int]] | None:
-        """The control token that a boundary is counted from, and the ids of the constant text between them."""
+    def _place(self, texts: Sequence[str | None], boundary: int, expected: Sequence[Expected]) -> _Place | None:
+        """Where a boundary lies; None if there is no constant text between it and a control token."""
         if boundary == len(texts):
-            return _ROW_END, []
+            return _Place(_ROW_END)
         for number, item in enumerate(expected):
             if _starts_at(item, boundary):
-                return number, []
+                return _Place(number)
         before = [number for number, item in enumerate(expected) if item.piece < boundary]
         start, skip = (expected[before[-1]].piece, expected[before[-1]].offset) if before else (0, 0)
         between = texts[start:boundary]
@@ -206,11 +221,11 @@ class AnchorMasks:
             return None
         header = "".join(text or "" for text in between)[skip:]
         if not before:
-            return (_ROW_START, []) if not header else None
+            return _Place(_ROW_START) if not header else None
         tokens = self._ids_of(header)
         if tokens[:1] != [expected[before[-1]].token]:
             return None
-        return before[-1], tokens[1:]
+        return _Place(before[-1], len(tokens), tokens[1:])
 
     def _ids_of(self, header: str) -> list[int]:
         """Ids of a header; a template writes the same few ones before all of its turns."""
