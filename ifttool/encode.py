@@ -63,7 +63,7 @@ class Encoder:
         self._splits = recipe.boundary == "split"
         self._flat: FlatEncoder = flat_encoder(tokenizer, recipe.backend, fast)
         self._control = ControlTokens(tokenizer)
-        self._anchors = AnchorMasks(tokenizer, self._control)
+        self._anchors = AnchorMasks(tokenizer, self._control, splits=self._splits)
 
     def has_anchors(self, policy: Policy) -> bool:
         """Whether what bears loss under a policy can be found in ids alone."""
@@ -84,12 +84,11 @@ class Encoder:
             RowError: ``IFT404`` if the tokenizer fails on one of the texts when asked for offsets.
         """
         ids, rows = flat
-        mask, ok = self._anchors.masks(ids, rows, [self._anchors_of(sample) for sample in samples])
+        mask, ok, straddles = self._anchors.masks(ids, rows, [self._anchors_of(sample) for sample in samples])
         mask = without_first(mask, rows)
+        encoded = Encoded(ids, mask, rows, straddles, {})
         left = np.flatnonzero(~ok).tolist()
-        if not left:
-            return Encoded(ids, mask, rows, np.zeros(len(samples), np.int64), {})
-        return self._with_care(samples, ids, mask, rows, left)
+        return self._with_care(samples, encoded, left) if left else encoded
 
     def _anchors_of(self, sample: Sample) -> Anchors | None:
         if isinstance(sample, Prepared):
@@ -123,12 +122,10 @@ class Encoder:
             return encode_split(backend, text, points), 0
         return encoded, len(points)
 
-    def _with_care(
-        self, samples: Sequence[Sample], ids: IntArray, mask: MaskArray, rows: LongArray, left: list[int]
-    ) -> Encoded:
+    def _with_care(self, samples: Sequence[Sample], quick: Encoded, left: list[int]) -> Encoded:
         """Put the rows in ``left`` in by the reference path; the others stay as they are."""
         refused: dict[int, RowError] = {}
-        straddles = np.zeros(len(samples), np.int64)
+        straddles = quick.straddles.copy()
         new: dict[int, tuple[IntArray, MaskArray]] = {}
         for index in left:
             detail = samples[index].detail()
@@ -142,8 +139,8 @@ class Encoder:
             new[index] = (encoded.ids, row_mask(detail, encoded))
         id_parts, mask_parts = [], []
         for index in range(len(samples)):
-            low, high = int(rows[index]), int(rows[index + 1])
-            one = new.get(index, (ids[low:high], mask[low:high]))
+            low, high = int(quick.rows[index]), int(quick.rows[index + 1])
+            one = new.get(index, (quick.ids[low:high], quick.mask[low:high]))
             id_parts.append(one[0])
             mask_parts.append(one[1])
         lengths = np.array([len(part) for part in id_parts], np.int64)

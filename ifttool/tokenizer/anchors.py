@@ -3,13 +3,17 @@
 Which control tokens a layout writes, and in which order, is known before a row is encoded. In the ids of a row they
 are found by one table look-up. A completion starts right behind such a token or behind a constant header after it,
 whose ids are known too; it ends with one. So the ids of the whole text are enough, and each row is checked: other
-control tokens than expected, or other ids where the header should be (a token straddles the start), and the row is
-left to the reference path, which asks for offsets.
+control tokens than expected, or other ids where the header should be, and the row is left to the reference path, which
+asks for offsets.
+
+One other id is followed: where a completion's first characters merge with the header's last token, a longer token
+straddles the start. It starts in the header, so it isn't trained, and the completion goes on behind it.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +21,9 @@ import numpy.typing as npt
 from ifttool.policy import Policy
 from ifttool.samples import IntArray, LongArray, MaskArray
 from ifttool.template.layout import Layout
+from ifttool.tokenizer.boundary import COMPARED
 from ifttool.tokenizer.control import ControlTokens, Expected, own_texts
+from ifttool.tokenizer.extension import Extensions
 from ifttool.tokenizer.load import Tokenizer
 from ifttool.tokenizer.reference import encode_texts
 
@@ -35,6 +41,8 @@ class Anchors:
         header_base: Control token before each header token that must be checked.
         header_add: Tokens from it to the header token.
         header_ids: What its id must be.
+        header_open: Whether it may be a longer token, which straddles the start of a turn.
+        blocks: Whether generation blocks decide, which train such a token.
     """
 
     expected: Sequence[int]
@@ -43,6 +51,24 @@ class Anchors:
     header_base: Sequence[int]
     header_add: Sequence[int]
     header_ids: Sequence[int]
+    header_open: Sequence[bool]
+    blocks: bool
+
+
+class _Place(NamedTuple):
+    """Where a boundary lies.
+
+    Attributes:
+        number: Of the control token that it is counted from, or row start or end.
+        add: Tokens from there to the boundary.
+        header: Ids of the constant text between the two.
+        chars: Length of that text with the control token.
+    """
+
+    number: int
+    add: int = 0
+    header: Sequence[int] = ()
+    chars: int = 0
 
 
 class _Ragged:
@@ -62,18 +88,25 @@ class _Ragged:
 
 
 class AnchorMasks:
-    """Computes the loss masks of a batch from ids alone, for the rows whose layout allows it."""
+    """Computes the loss masks of a batch from ids alone, for the rows whose layout allows it.
 
-    def __init__(self, tokenizer: Tokenizer, control: ControlTokens) -> None:
+    Args:
+        tokenizer: The tokenizer.
+        control: Its control tokens.
+        splits: Whether rows in which a token straddles the start of a turn are encoded in another way.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, control: ControlTokens, *, splits: bool) -> None:
         self._tokenizer = tokenizer
         self._control = control
+        self._extensions = None if splits else Extensions(tokenizer)
         self._headers: dict[str, list[int]] = {}
         # Parts of outlines live as long as their program, which lives as long as the worker.
         self._parts: dict[Layout, tuple[int, ...] | None] = {}
 
     def masks(
         self, ids: IntArray, rows: LongArray, anchors: Sequence[Anchors | None]
-    ) -> tuple[MaskArray, npt.NDArray[np.bool_]]:
+    ) -> tuple[MaskArray, npt.NDArray[np.bool_], LongArray]:
         """Loss masks of a batch.
 
         Args:
@@ -82,7 +115,8 @@ class AnchorMasks:
             anchors: What bears loss in each row; None for rows that need offsets.
 
         Returns:
-            The mask, shape (tokens,), int8, and which rows it is right for, shape (rows,); the others are all 0.
+            The mask, shape (tokens,), int8; which rows it is right for, shape (rows,), the others are all 0; and how
+            many tokens of these straddle the start of a turn, shape (rows,), int64.
         """
         at = np.flatnonzero(self._control.is_control[ids])
         first = np.searchsorted(at, rows)
@@ -93,8 +127,9 @@ class AnchorMasks:
         sizes = np.array([*(len(anchor.expected) for anchor in known), -1], np.int64)
         ok: npt.NDArray[np.bool_] = np.diff(first) == sizes[which]
         row_of = np.flatnonzero(ok)
+        straddles = np.zeros(len(ok), np.int64)
         if not len(row_of):
-            return np.zeros(len(ids), np.int8), ok
+            return np.zeros(len(ids), np.int8), ok, straddles
         used = which[row_of]
         offset = np.concatenate((at, np.zeros(1, np.int64)))
 
@@ -108,8 +143,17 @@ class AnchorMasks:
         header_at += headers.of(anchor.header_add for anchor in known)
         inside = header_at < rows[row + 1]
         header_ids = headers.of(anchor.header_ids for anchor in known)
-        wrong |= _rows_with(~inside | (ids[np.where(inside, header_at, 0)] != header_ids), headers.sizes)
+        differs = ~inside | (ids[np.where(inside, header_at, 0)] != header_ids)
+        if self._extensions is not None and differs.any():
+            blocks = np.array([anchor.blocks for anchor in known], np.bool_)
+            is_open = headers.of(anchor.header_open for anchor in known) > np.repeat(blocks[used], headers.sizes)
+            open_at = np.flatnonzero(differs & inside & is_open)
+            longer = open_at[self._extensions.of(header_ids[open_at], ids[header_at[open_at]])]
+            differs[longer] = False
+            straddles = np.bincount(row[longer], minlength=len(ok))
+        wrong |= _rows_with(differs, headers.sizes)
         ok[row_of[wrong]] = False
+        straddles[~ok] = 0
 
         bounds = _Ragged([anchor.base for anchor in known], used)
         base, row = bounds.of(anchor.base for anchor in known), np.repeat(row_of, bounds.sizes)
@@ -118,7 +162,7 @@ class AnchorMasks:
         token = np.where(base == _ROW_START, rows[row], np.where(base == _ROW_END, rows[row + 1], token))
         token = np.concatenate((np.zeros(1, np.int64), token[ok[row]], np.full(1, len(ids))))
         # Bounds are in order, so what lies between them bears loss or doesn't by turns.
-        return np.repeat((np.arange(len(token) - 1) & 1).astype(np.int8), np.diff(token)), ok
+        return np.repeat((np.arange(len(token) - 1) & 1).astype(np.int8), np.diff(token)), ok, straddles
 
     def of(self, policy: Policy) -> Anchors | None:
         """The anchors of a policy; None if one of its boundaries has none."""
@@ -150,6 +194,8 @@ class AnchorMasks:
         header_base: list[int] = []
         header_add: list[int] = []
         header_ids: list[int] = []
+        header_open: list[bool] = []
+        blocks = False
         for policy, first in turns:
             near = self.of(policy)
             start = starts[first]
@@ -160,7 +206,9 @@ class AnchorMasks:
             header_base += [number + start for number in near.header_base]
             header_add += near.header_add
             header_ids += near.header_ids
-        return Anchors(expected, base, add, header_base, header_add, header_ids)
+            header_open += near.header_open
+            blocks |= near.blocks
+        return Anchors(expected, base, add, header_base, header_add, header_ids, header_open, blocks)
 
     def _own(self, part: Layout) -> tuple[int, ...] | None:
         """Ids of the control tokens in a part; None if they depend on the row."""
@@ -176,29 +224,44 @@ class AnchorMasks:
         if expected is None:
             return None
         texts = own_texts(policy.layout)
-        base, add, headers = [], [], []
+        turns = [start for start, _ in policy.turns]
+        bounds: list[_Place] = []
+        headers: list[tuple[_Place, bool]] = []
         for run in policy.trained:
             for boundary in run:
-                found = self._anchor(texts, boundary, expected)
-                if found is None:
+                place = self._place(texts, boundary, expected)
+                if place is None:
                     return None
-                number, header = found
-                starts = number >= 0 and _starts_at(expected[number], boundary)
-                base.append(number)
-                add.append(0 if number < 0 or starts else 1 + len(header))
-                headers += [(number, 1 + step, token) for step, token in enumerate(header)]
-        columns = [list(column) for column in zip(*headers, strict=True)] or [[], [], []]
-        return Anchors([item.token for item in expected], base, add, *columns)
+                bounds.append(place)
+                if boundary != run[0] or boundary not in turns:
+                    headers.append((place, False))
+        # Where the start of a turn bears no loss, nothing is measured from its header, and yet a token may straddle it.
+        for start in turns:
+            place = self._place(texts, start, expected)
+            if place is None:
+                return None
+            # The reference path tells straddles by the tokens that lie so near.
+            headers.append((place, place.chars <= COMPARED))
+        return Anchors(
+            expected=[item.token for item in expected],
+            base=[place.number for place in bounds],
+            add=[place.add for place in bounds],
+            header_base=[place.number for place, _ in headers for _ in place.header],
+            header_add=[step for place, _ in headers for step, _ in enumerate(place.header, 1)],
+            header_ids=[token for place, _ in headers for token in place.header],
+            header_open=[
+                is_open and step == place.add - 1 for place, is_open in headers for step in range(1, place.add)
+            ],
+            blocks=policy.blocks,
+        )
 
-    def _anchor(
-        self, texts: Sequence[str | None], boundary: int, expected: Sequence[Expected]
-    ) -> tuple[int, list[int]] | None:
-        """The control token that a boundary is counted from, and the ids of the constant text between them."""
+    def _place(self, texts: Sequence[str | None], boundary: int, expected: Sequence[Expected]) -> _Place | None:
+        """Where a boundary lies; None if there is no constant text between it and a control token."""
         if boundary == len(texts):
-            return _ROW_END, []
+            return _Place(_ROW_END)
         for number, item in enumerate(expected):
             if _starts_at(item, boundary):
-                return number, []
+                return _Place(number)
         before = [number for number, item in enumerate(expected) if item.piece < boundary]
         start, skip = (expected[before[-1]].piece, expected[before[-1]].offset) if before else (0, 0)
         between = texts[start:boundary]
@@ -206,11 +269,11 @@ class AnchorMasks:
             return None
         header = "".join(text or "" for text in between)[skip:]
         if not before:
-            return (_ROW_START, []) if not header else None
+            return _Place(_ROW_START) if not header else None
         tokens = self._ids_of(header)
         if tokens[:1] != [expected[before[-1]].token]:
             return None
-        return before[-1], tokens[1:]
+        return _Place(before[-1], len(tokens), tokens[1:], len(header))
 
     def _ids_of(self, header: str) -> list[int]:
         """Ids of a header; a template writes the same few ones before all of its turns."""

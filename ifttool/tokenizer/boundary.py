@@ -18,6 +18,8 @@ _SENTINELS = ("\n", "a", ".", "0")
 # How much text before a completion is encoded again to see what a prompt that ends there would give. Tokens of the
 # second half must agree; the first half is there for the encoder to fall into step.
 _WINDOW = 64
+COMPARED = _WINDOW // 2
+"""Characters before a point whose tokens are compared there, at the least."""
 
 
 def crossed(backend: tokenizers.Tokenizer, text: str, encoded: EncodedBatch, points: Sequence[int]) -> list[int]:

@@ -13,6 +13,7 @@ from masks.generators import (
     backend,
     built_in,
     cached_tokenizer,
+    call,
     only,
     random_row,
     row,
@@ -124,3 +125,20 @@ def test_crossed_looks_at_a_bounded_stretch_of_text() -> None:
     encoded: EncodedBatch = encode_with(backend("default"), [text])
     assert crossed(backend("default"), text, encoded, [len(text) - 2]) == [len(text) - 2]
     assert crossed(backend("default"), text, encoded, [len(text) - 3]) == []
+
+
+CALLING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% for call in m.tool_calls or [] %}{{ '\n' }}"
+    "<tool_call>{{ call.function.name }}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""A template that puts a line break before each call: one token with that of the header, if nothing is said."""
+
+
+def test_tokens_that_straddle_the_start_of_a_turn_count_also_where_it_bears_no_loss() -> None:
+    chat = row(user("q"), assistant("", tool_calls=[call("f", {})]), user("q"), assistant("Hi"))
+    for options in ({}, {"train_tool_calls": False}):
+        assert run(worker(CALLING, **options), [chat]).tally.findings["IFT505"] == 1
+    split = only(worker(CALLING, boundary="split", train_tool_calls=False), chat)
+    prompt = Tokens.of("default", "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n").ids
+    assert split.ids[: len(prompt)] == prompt
