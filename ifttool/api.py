@@ -18,16 +18,15 @@ from ifttool.api_types import (
     TemplateOptions,
 )
 from ifttool.errors import RowError, UsageError
-from ifttool.io.source import expand_inputs
+from ifttool.io.inputs import expand_inputs
 from ifttool.ledger import Tally
 from ifttool.records import Place
 from ifttool.resolve import resolve_recipe
 from ifttool.shard_run import depfile_writer, files_read, write_shards
-from ifttool.streams import render_rows, unroll_rows
 from ifttool.tokenizer.load import load_tokenizer
-from ifttool.worker import build_template
 
-# What writes or reads shards is imported where it is used: pyarrow costs 100 ms, and streams don't need it.
+# The rest is imported where it is used. What writes or reads shards, since streams don't need pyarrow; and what
+# renders, since shards can't be written before the fast encoder has loaded, which begins before NumPy is imported.
 if TYPE_CHECKING:
     from ifttool.exporting.summary import ExportSummary
     from ifttool.figures import Stats
@@ -72,6 +71,9 @@ def render(
         UsageError: An option, the template, the tokenizer or an input can't be used.
         RowError: While iterating, a row is rejected and there is no ``on_reject``.
     """
+    from ifttool.streams import render_rows  # noqa: PLC0415
+    from ifttool.worker import build_template  # noqa: PLC0415
+
     recipe = resolve_recipe(**options, generation_prompt=generation_prompt)
     template = build_template(recipe, load_tokenizer(recipe.tokenizer).special_tokens)
     tally, sources = Tally(), _sources(inputs)
@@ -97,6 +99,8 @@ def unroll(
         UsageError: An option or an input can't be used.
         RowError: While iterating, a row is rejected and there is no ``on_reject``.
     """
+    from ifttool.streams import unroll_rows  # noqa: PLC0415
+
     _check_unroll(train_on)
     recipe = resolve_recipe(train_on=train_on, tool_arguments=tool_arguments, input_format=input_format)
     tally, sources = Tally(), _sources(inputs)

@@ -16,7 +16,8 @@ from ifttool.tokenizer.anchors import AnchorMasks, Anchors
 from ifttool.tokenizer.boundary import crossed, encode_split
 from ifttool.tokenizer.control import ControlTokens
 from ifttool.tokenizer.encoded import EncodedBatch
-from ifttool.tokenizer.flat import FastLoad, FlatEncoder, flat_encoder
+from ifttool.tokenizer.fast_load import FastLoad
+from ifttool.tokenizer.flat import FlatEncoder, flat_encoder
 from ifttool.tokenizer.load import Tokenizer
 from ifttool.tokenizer.reference import encode_with
 

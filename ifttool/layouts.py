@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from ifttool.errors import UsageError
 from ifttool.nearest import nearest_hint
-from ifttool.schema import COLUMNS
+
+COLUMNS = ("input_ids", "loss_mask", "labels", "attention_mask")
+"""All there are, in order."""
 
 LAYOUTS: Mapping[str, tuple[str, ...]] = {
     # SFTTrainer takes labels as they are (0.19 and later) and pads by itself; a mask column alone would train on

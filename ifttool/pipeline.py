@@ -24,7 +24,7 @@ from ifttool.schema import training_schema
 from ifttool.shards import ShardInfo
 from ifttool.split import Split, SplitResult, read_splits
 from ifttool.target import Target
-from ifttool.tokenizer.flat import FastLoad
+from ifttool.tokenizer.fast_load import FastLoad
 from ifttool.tolerance import Tolerance
 from ifttool.worker import Worker
 

@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ifttool.io.arrow_arrays import flag_array, number_array, optional_int_array, string_array
+from ifttool.layouts import COLUMNS
 from ifttool.samples import IntArray, LongArray, MaskArray, Samples
 
 FORMAT = "ifttool.examples/1"
 IGNORE_LABEL = -100
-COLUMNS = ("input_ids", "loss_mask", "labels", "attention_mask")
 
 _FIELDS = {
     # Non-null lists of non-null numbers; plain `list`, since LargeList and ListView break readers (trainers.md §1).
@@ -48,7 +48,7 @@ def training_schema(columns: Sequence[str] = COLUMNS, metadata: Mapping[str, Any
     """The schema of a shard.
 
     Args:
-        columns: Which of :data:`COLUMNS`, in order.
+        columns: Which of :data:`ifttool.layouts.COLUMNS`, in order.
         metadata: Written as JSON under the one schema key ``ifttool``. There is no ``huggingface`` key on purpose:
             ``datasets`` before 4 can't read the one that later versions write.
     """

@@ -9,7 +9,7 @@ from ifttool.api_types import ArrangeOptions, MixedInputs, ShardOptions, WriteOp
 from ifttool.errors import UsageError
 from ifttool.io.inputs import is_large
 from ifttool.resolve import resolve_recipe
-from ifttool.tokenizer.flat import FastLoad
+from ifttool.tokenizer.fast_load import FastLoad
 from ifttool.tolerance import Tolerance
 
 if TYPE_CHECKING:
@@ -93,10 +93,10 @@ def depfile_writer(
     Raises:
         UsageError: The file can't be written there, or is one of the others.
     """
-    from ifttool.running.depfile import check_depfile, make_target, write_depfile  # noqa: PLC0415
-
     if depfile is None:
         return lambda: None
+    from ifttool.running.depfile import check_depfile, make_target, write_depfile  # noqa: PLC0415
+
     path, target = Path(depfile), make_target(outputs[-1])
     files = [*others, *files_read(sources, options)]
     check_depfile(path, target=target, prerequisites=files, outputs=[os.fspath(output) for output in outputs])

@@ -11,8 +11,8 @@ from ifttool.errors import UsageError
 from ifttool.io.atomic import REFUSED
 from ifttool.io.inputs import STDIN, printable
 from ifttool.io.places import check_written, is_inside
+from ifttool.layouts import COLUMNS
 from ifttool.output import FileSink, FolderSink, Sink, listed_rejects
-from ifttool.schema import COLUMNS
 from ifttool.shards import FileFormat
 
 

@@ -23,7 +23,7 @@ from ifttool.samples import Samples
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.turns import MARKER
-from ifttool.tokenizer.flat import FastLoad
+from ifttool.tokenizer.fast_load import FastLoad
 from ifttool.tokenizer.load import Tokenizer, load_tokenizer
 
 # Enough text to keep the encoder busy, little enough that its token objects stay small (about 60 MB).

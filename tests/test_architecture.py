@@ -134,12 +134,30 @@ def test_public_functions_load_on_demand(tmp_path: Path) -> None:
         "assert set(ifttool.__all__) <= set(dir(ifttool))\n"
         "from ifttool import mask, render, stats, tokenize, unroll, unroll_shards\n"
         "assert 'pyarrow' not in sys.modules\n"
+        "assert 'numpy' not in sys.modules\n"
         "import ifttool.worker, ifttool.figures, ifttool.masks, ifttool.unrolling\n"
         "assert all(callable(getattr(ifttool, n)) for n in ifttool.__all__ if n[0] != '_')\n"
     )
     run_python(code, cwd=tmp_path)
     with pytest.raises(AttributeError, match="has no attribute 'nonesuch'"):
         ifttool.nonesuch  # noqa: B018
+
+
+def test_the_fast_encoder_loads_before_numpy_is_imported(tmp_path: Path) -> None:
+    # It takes longer than all else at the start, and everything else can load meanwhile.
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
+    code = (
+        "import sys, ifttool\n"
+        "from ifttool import shard_run\n"
+        "from ifttool.tokenizer.fast_load import FastLoad\n"
+        "shard_run.is_large = lambda sources: True\n"
+        "def start(self):\n"
+        "    print([name for name in ('numpy', 'pyarrow', 'jinja2') if name in sys.modules])\n"
+        "    raise KeyboardInterrupt\n"
+        "FastLoad.start = start\n"
+        "try:\n    ifttool.mask('in.jsonl', 'out')\nexcept KeyboardInterrupt:\n    pass\n"
+    )
+    assert run_python(code, cwd=tmp_path) == "[]\n"
 
 
 def test_import_is_fast(tmp_path: Path) -> None:

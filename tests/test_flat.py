@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from ifttool.errors import TokenizerError
-from ifttool.tokenizer import flat
-from ifttool.tokenizer.flat import FastLoad, flat_encoder
+from ifttool.tokenizer import fast_load, flat
+from ifttool.tokenizer.fast_load import FastLoad
+from ifttool.tokenizer.flat import flat_encoder
 from ifttool.tokenizer.load import Tokenizer, load_tokenizer
 
 pytest.importorskip("fastokens")
@@ -26,13 +27,13 @@ def tokenizer() -> Tokenizer:
 
 def test_little_text_never_loads_the_fast_encoder(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
-    load = flat._load_fast
+    load = fast_load.load_fast
 
     def watched(text: str) -> Any:
         loaded.append(text)
         return load(text)
 
-    monkeypatch.setattr(flat, "_load_fast", watched)
+    monkeypatch.setattr(fast_load, "load_fast", watched)
     monkeypatch.setattr(flat, "_SMALL_CHARS", 200)
     encoder, reference = flat_encoder(tokenizer, "auto"), flat_encoder(tokenizer, "tokenizers")
     expected = reference.encode(TEXTS)
@@ -48,7 +49,8 @@ def test_little_text_never_loads_the_fast_encoder(tokenizer: Tokenizer, monkeypa
 def test_an_encoder_that_was_begun_early_is_used(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     early = FastLoad("default")
     early.result()
-    monkeypatch.setattr(flat, "_load_fast", lambda _text: pytest.fail("it was loaded already"))
+    for module in (fast_load, flat):
+        monkeypatch.setattr(module, "load_fast", lambda _text: pytest.fail("it was loaded already"))
     encoder = flat_encoder(tokenizer, "fastokens", early)
     assert np.array_equal(encoder.encode(TEXTS)[0], flat_encoder(tokenizer, "tokenizers").encode(TEXTS)[0])
 
@@ -76,7 +78,7 @@ def test_an_encoder_is_loaded_once_however_often_it_is_begun(monkeypatch: pytest
         assert may_end.wait(10)
         return "loaded"
 
-    monkeypatch.setattr(flat, "_load_file", slow)
+    monkeypatch.setattr(fast_load, "_load_file", slow)
     load = FastLoad("default")
     assert not load.is_done  # it hasn't begun
     load.start()
@@ -102,7 +104,7 @@ def test_a_load_that_panics_is_no_error_yet(monkeypatch: pytest.MonkeyPatch) -> 
     def panics(_source: str) -> None:
         raise Panic
 
-    monkeypatch.setattr(flat, "_load_file", panics)
+    monkeypatch.setattr(fast_load, "_load_file", panics)
     assert FastLoad("default").result() is None
 
 

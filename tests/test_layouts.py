@@ -9,8 +9,7 @@ import pytest
 import ifttool
 from helpers import SAMPLES, RunCli, read_manifest, read_shards
 from ifttool.errors import UsageError
-from ifttool.layouts import LAYOUTS, choose_columns
-from ifttool.schema import COLUMNS
+from ifttool.layouts import COLUMNS, LAYOUTS, choose_columns
 
 CHAT = SAMPLES / "chat.jsonl"
 

@@ -15,7 +15,7 @@ from ifttool import pipeline
 from ifttool.io.source import MAX_LINE_BYTES
 from ifttool.records import RawRow
 from ifttool.rehearsal import rows_all_over
-from ifttool.tokenizer.flat import FastLoad
+from ifttool.tokenizer.fast_load import FastLoad
 from ifttool.worker import Worker
 
 PLACES, BYTES = 32, 1 << 16

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from helpers import SAMPLES, run_python
 from ifttool import shards
 from ifttool.io.arrow_arrays import flag_array, number_array, optional_int_array, string_array
+from ifttool.layouts import COLUMNS
 from ifttool.records import Place
 from ifttool.samples import Origin, Samples
-from ifttool.schema import COLUMNS, PROVENANCE_SCHEMA, training_schema
+from ifttool.schema import PROVENANCE_SCHEMA, training_schema
 from ifttool.shards import (
     ContentDigest,
     ShardWriter,

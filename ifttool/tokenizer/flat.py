@@ -1,17 +1,15 @@
 """Whole texts → ids only, in flat arrays: the interface that fast encoders share."""
 
 from collections.abc import Sequence
-from contextlib import suppress
-from threading import Thread
 from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 
 from ifttool.errors import RowError, TokenizerError
 from ifttool.recipe import Backend
 from ifttool.samples import IntArray, LongArray
-from ifttool.tokenizer.load import Tokenizer, locate_tokenizer
+from ifttool.tokenizer.fast_load import FastLoad, load_fast
+from ifttool.tokenizer.load import Tokenizer
 
 # Up to here the reference is done before the fast encoder of a large tokenizer (Qwen3: 150,000 tokens) has loaded,
 # which takes as long as encoding two million characters the slow way.
@@ -79,7 +77,7 @@ class _FastokensEncoder:
 class _AutoEncoder:
     """The fast encoder where it is exact, loaded when there is enough text for that to pay; else the reference."""
 
-    def __init__(self, tokenizer: Tokenizer, fast: "FastLoad") -> None:
+    def __init__(self, tokenizer: Tokenizer, fast: FastLoad) -> None:
         self._tokenizer, self._fast = tokenizer, fast
         self._reference = _TokenizersEncoder(tokenizer)
         self._chosen: FlatEncoder | None = None
@@ -101,41 +99,6 @@ class _AutoEncoder:
             found = _exact_fast_encoder(self._tokenizer, self._fast)
             self._chosen = self._reference if isinstance(found, str) else found
         return self._chosen
-
-
-class FastLoad:
-    """The fast encoder of a tokenizer, loaded in a thread: it takes longer than all else at the start.
-
-    Args:
-        source: As for :func:`ifttool.tokenizer.load.load_tokenizer`.
-    """
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._thread: Thread | None = None
-        self._loaded: Any = None
-
-    def start(self) -> None:
-        """Begin, unless it has begun."""
-        if self._thread is None:
-            self._thread = Thread(target=self._load)
-            self._thread.start()
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it has ended, well or not."""
-        return self._thread is not None and not self._thread.is_alive()
-
-    def result(self) -> Any:
-        """What was loaded, waiting for it; None if the file can't be loaded like this: there are other ways."""
-        self.start()
-        if self._thread is not None:
-            self._thread.join()
-        return self._loaded
-
-    def _load(self) -> None:
-        with suppress(BaseException):  # a Rust panic isn't an Exception
-            self._loaded = _load_file(self._source)
 
 
 def flat_encoder(tokenizer: Tokenizer, backend: Backend, fast: FastLoad | None = None) -> FlatEncoder:
@@ -173,26 +136,13 @@ def _exact_fast_encoder(tokenizer: Tokenizer, load: FastLoad) -> FlatEncoder | s
             # It may lack tokens that were added to the loaded one, or not know an old form of the file.
             if _disagreement(fast, _TokenizersEncoder(tokenizer), tokenizer) is None:
                 return fast
-        fast = _FastokensEncoder(_load_fast(tokenizer.backend.to_str()))
+        fast = _FastokensEncoder(load_fast(tokenizer.backend.to_str()))
         problem = _disagreement(fast, _TokenizersEncoder(tokenizer), tokenizer)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         problem = f"{type(error).__name__}: {error}"
     return fast if problem is None else problem
-
-
-def _load_file(source: str) -> Any:
-    """The fast encoder of a file, changed as ``load_tokenizer`` changes what it loads."""
-    spec = msgspec.json.decode(locate_tokenizer(source).read_bytes(), type=dict[str, msgspec.Raw])
-    absent = dict.fromkeys(("truncation", "padding", "post_processor"), msgspec.Raw(b"null"))
-    return _load_fast(msgspec.json.encode({**spec, **absent}).decode())
-
-
-def _load_fast(text: str) -> Any:
-    import fastokens  # noqa: PLC0415 - it has no wheels for some platforms
-
-    return fastokens.Tokenizer.from_json_str(text)
 
 
 def _disagreement(fast: FlatEncoder, reference: FlatEncoder, tokenizer: Tokenizer) -> str | None:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from ifttool.errors import IfttoolError
 from ifttool.io.shard_lengths import read_columns
+from ifttool.layouts import COLUMNS
 from ifttool.samples import IntArray, LongArray, MaskArray, Samples
-from ifttool.schema import COLUMNS, flat_values, labels_of, row_starts, token_columns
+from ifttool.schema import flat_values, labels_of, row_starts, token_columns
 from ifttool.shards import ContentDigest
 from ifttool.verification.folder_checks import check_file, compare_totals
 from ifttool.verification.report import Report
