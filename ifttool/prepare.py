@@ -19,7 +19,7 @@ from ifttool.samples import Origin
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis, Layout
-from ifttool.template.trajectory.assembly import Assembled
+from ifttool.template.trajectory.memory import Assembled
 from ifttool.template.turns import Verdict
 from ifttool.unrolling import unrolled
 
@@ -116,7 +116,7 @@ class Preparer:
             # A traced layout serves one row; keeping its policy in it would tie both into a cycle.
             of_many = self.analyser.way == "plan"
             return _Located(turns, found, (self._policy(found.layout) if of_many else self._new_policy(found.layout),))
-        return _Located(turns, found, tuple(self._policy(placed.window.layout) for placed in found.turns))
+        return _Located(turns, found, tuple(self._policy(placed.window.layout) for placed in found.arrangement.turns))
 
     def _is_anchored(self, layouts: Sequence[Layout]) -> bool:
         """Whether what bears loss in some layouts can be found without positions."""
@@ -139,7 +139,7 @@ class Preparer:
         found = located.found
         if isinstance(found, Analysis):
             return self._prepared(row, conversation, found, located.policies[0], turn=turn, key=key)
-        verdicts = [(placed.window.turn.verdict, placed.window.turn.ends) for placed in found.turns]
+        verdicts = [(placed.window.turn.verdict, placed.window.turn.ends) for placed in found.arrangement.turns]
         verdict = worst([verdict for verdict, _ in verdicts])
         mismatch = worst([policy.mismatch for policy in located.policies if policy.mismatch is not None])
         trained = sum(len(policy.turns) for policy in located.policies)
@@ -152,10 +152,13 @@ class Preparer:
 
         return Outline(
             found.text,
-            found.roles,
+            found.arrangement.roles,
             verdicts,
-            [segment.layout for segment in found.segments],
-            [Surrounding(policy, placed.first) for policy, placed in zip(located.policies, found.turns, strict=True)],
+            [segment.layout for segment in found.arrangement.segments],
+            [
+                Surrounding(policy, placed.first)
+                for policy, placed in zip(located.policies, found.arrangement.turns, strict=True)
+            ],
             self._selection.everything and self._recipe.bears_loss,
             origin,
             self._refusal(mismatch),

@@ -11,7 +11,7 @@ from ifttool.template.layout import Analysis, lay_out, located
 from ifttool.template.perturb import perturbed
 from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.symbols import Guard, Structure, tag
-from ifttool.template.trajectory.assembly import Assembled
+from ifttool.template.trajectory.memory import Assembled, Memory
 from ifttool.template.trajectory.pieced import Accepts, Pieced
 from ifttool.template.turns import GENERATED_ROLES, TurnSpan, has_text, judge, judge_texts
 
@@ -42,6 +42,12 @@ class _Shape:
     sightings: int = 0
     plans: list[Plan] = field(default_factory=list)
     refused: int = 0
+    memory: Memory = field(default_factory=Memory)
+
+    @property
+    def pieces(self) -> int:
+        """How much is remembered, in pieces of plans."""
+        return self.memory.pieces + sum(len(plan.layout.nodes) for plan in self.plans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,9 @@ class Analyser:
             return texts
         if not self._pieced.is_open:
             return None
-        found = self._pieced.assemble(conversation, kinds, turns)
+        before = shape.memory.pieces
+        found = self._pieced.assemble(conversation, kinds, turns, shape.memory)
+        self._pieces += shape.memory.pieces - before
         if found is None:
             return None
         self.way = "segments"
@@ -169,7 +177,7 @@ class Analyser:
         self._shapes[key] = entry  # last in the dict: seen most recently
         while len(self._shapes) > MAX_SHAPES or self._pieces > MAX_PIECES:
             forgotten = self._shapes.pop(next(iter(self._shapes)))
-            self._pieces -= sum(len(plan.layout.nodes) for plan in forgotten.plans)
+            self._pieces -= forgotten.pieces
         return entry
 
     def _add_plan(self, shape: _Shape, conversation: Conversation, turns: Sequence[int], traced: _Traced) -> None:
