@@ -149,7 +149,8 @@ class Beginnings:
         program, row, last = self._program, self._row, None
         state = group.states[max(size - 1, 0)]
         if size > 0:
-            segment = program.match(row, self._loop.context, state, count - 1, count, asks)
+            known = self.main.segments[size - 1]
+            segment = program.match(row, self._loop.context, state, count - 1, count, asks, known)
             if segment.exit == "raise":
                 return None
             if segment.exit != "next":
@@ -333,7 +334,7 @@ class Beginnings:
         """Put the right segment where an item's isn't what it is in the whole conversation."""
         row, known = self._row, self.main.segments[position]
         item, state = self.indices[position], group.states[position]
-        segment = self._program.match(row, self._loop.context, state, item, count, asks, known.number)
+        segment = self._program.match(row, self._loop.context, state, item, count, asks, known)
         if segment.writes and not self._writes:
             raise UnfollowedError("an iteration sets what it doesn't set in the whole conversation")
         if (segment.is_open or segment.asks) and not self._moves:

@@ -93,14 +93,15 @@ class _Place:
 
     Attributes:
         segments: Its segments by kind of item; at most one of them fits.
-        last: Those that came next at the end of a beginning, the last time.
+        last: Those that came next in a beginning, the last time, and what has to be asked of them; by what comes in the
+            whole conversation, whether the generation prompt is asked for, and whether the beginning ends there.
         quiet: For a kind of item and what is read of namespaces, whether such items leave nothing behind.
         reads: Namespace keys that the segments read.
         scans: Whether items print nothing, leave the loop never, and don't depend on how many there are.
     """
 
     segments: dict[int | None, list[Segment]] = field(default_factory=dict)
-    last: dict[tuple[int | None, bool, int], Segment] = field(default_factory=dict)
+    last: dict[tuple[Segment | int | None, bool, bool], tuple[Segment, Any]] = field(default_factory=dict)
     quiet: dict[Any, bool] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
     scans: bool = True
@@ -184,26 +185,35 @@ class Program:
         raise Unknown(count, asks)
 
     def match(  # noqa: PLR0917 - as above
-        self, row: Row, context: int, state: Mapping[str, Any], item: int, count: int, asks: bool, instead: int = -1
+        self,
+        row: Row,
+        context: int,
+        state: Mapping[str, Any],
+        item: int,
+        count: int,
+        asks: bool,
+        known: Segment | None = None,
     ) -> Segment:
         """The segment that comes next in a beginning of a conversation.
 
-        What came next the last time is tried first: where beginnings end, and ``instead`` of another segment of the
-        whole conversation, given by its number.
+        What came next the last time is tried first. Where it is ``known`` which segment comes in the whole
+        conversation, what doesn't move is asked only if that segment doesn't ask it as well.
 
         Raises:
             Unknown: There is none.
         """
         kind = None if item < 0 else row.kinds[item]
         place = self._places[context]
-        hint = place.last.get((kind, asks, instead))
-        if hint is not None and hint.check(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks):
+        key = (kind if known is None else known, asks, item == count - 1)
+        hint = place.last.get(key)
+        if hint is not None and hint[1](row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks):
             if self.consulted is not None:
-                self.consulted.append(Consulted(hint, state, item, count))
-            return hint
+                self.consulted.append(Consulted(hint[0], state, item, count))
+            return hint[0]
         for segment in place.segments.get(kind, ()):
             if segment.check(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks):
-                place.last[kind, asks, instead] = segment
+                settled = known is not None and known.settles(segment)
+                place.last[key] = segment, segment.still if settled else segment.check
                 if self.consulted is not None:
                     self.consulted.append(Consulted(segment, state, item, count))
                 return segment

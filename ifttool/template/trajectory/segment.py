@@ -84,6 +84,7 @@ class Segment:
         self._effects: tuple[Effect, ...] = recorded.effects
         self._roles = roles
         self._covered: dict[int, bool] = {}  # by the number of the other segment
+        self._settled: dict[int, bool] = {}
         self.is_open = any(_is_open(guard) for guard in self.guards)
         self.reads = frozenset(key for guard in self.guards for key in _keys(guard)) | frozenset(
             key for _, value in self._effects if isinstance(value, Affine) for key in value.names()
@@ -139,6 +140,17 @@ class Segment:
             own, asked = self.local_asks, other.local_asks
             self._covered[other.number] = asked is not None and own is not None and asked <= own
         return self._covered[other.number]
+
+    def settles(self, other: "Segment") -> bool:
+        """Whether what another segment asks that never moves is asked by this one, too: then ``still`` is enough."""
+        if other.number not in self._settled:
+            self._settled[other.number] = other.unmoving <= self.unmoving
+        return self._settled[other.number]
+
+    @cached_property
+    def unmoving(self) -> frozenset[Any]:
+        """What it asks that is the same in every render of the same messages."""
+        return frozenset(guard for guard in self.guards if not _is_moving(guard))
 
     def is_alike(self, other: "Segment") -> bool:
         """Whether it leaves and ends as another one does, and neither can be another one in a beginning."""
