@@ -159,14 +159,14 @@ class Analyser:
                 if number is not None:
                     found.append(number)
                     continue
-            key: tuple[Any, ...] = (message["role"], tuple(message), tuple(map(type, message.values())))
+            key: tuple[Any, ...] = (message["role"], *message, *map(type, message.values()))
             number = kinds.get(key)
             if number is None:
                 # Of numbers and constants the value is part of the shape, of text and containers the type.
-                if not _TEXTUAL.issuperset(key[2]):
-                    key = (*key[:2], tuple(map(tag, message.values())))
+                if not _TEXTUAL.issuperset(key[1 + len(message) :]):
+                    key = (message["role"], *message, *map(tag, message.values()))
                 number = kinds.setdefault(key, len(kinds))
-            if key[1:] == (_PLAIN_KEYS, (str, str)):
+            if key[1:] == (*_PLAIN_KEYS, str, str):
                 plain[message["role"]] = number
             found.append(number)
         return found

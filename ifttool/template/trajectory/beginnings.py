@@ -10,7 +10,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from ifttool.template.trajectory.program import Consulted, Loop, Program, Row, UnfollowedError
 from ifttool.template.trajectory.scan import Scan, State
@@ -43,7 +45,7 @@ class Group:
     refused: int | None = None
 
 
-class Beginning(NamedTuple):
+class Beginning(msgspec.Struct, frozen=True, gc=False):
     """The render of the first messages.
 
     Attributes:
@@ -133,7 +135,7 @@ class Beginnings:
         self._by_loud: dict[int, tuple[State, Group]] = {}
         self._prepare_short_way()
 
-    def beginning(self, count: int, *, asks: bool) -> Beginning | None:
+    def beginning(self, count: int, asks: bool) -> Beginning | None:
         """The render of the first ``count`` messages; None if the template refuses them.
 
         Raises:

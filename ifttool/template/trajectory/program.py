@@ -21,6 +21,8 @@ from ifttool.template.trajectory.segment import Segment
 # Qwen3 has 27 on 9,000 tool dialogues. A template that goes on learning isn't made of segments that come back, and a
 # compiled one takes some 30 kB.
 MAX_SEGMENTS = 1_000
+# Bounds what is guessed from: kinds of a message and its neighbours.
+MOST_HINTS = 10_000
 
 
 class UnfollowedError(Exception):
@@ -93,6 +95,7 @@ class _Place:
 
     Attributes:
         segments: Its segments by kind of item; at most one of them fits.
+        near: Those that came next the last time, where there are several; by the kinds of the item and its neighbours.
         last: Those that came next in a beginning, the last time, and what has to be asked of them; by what comes in the
             whole conversation, whether the generation prompt is asked for, and whether the beginning ends there.
         quiet: For a kind of item and what is read of namespaces, whether such items leave nothing behind.
@@ -101,6 +104,7 @@ class _Place:
     """
 
     segments: dict[int | None, list[Segment]] = field(default_factory=dict)
+    near: dict[tuple[int, ...], Segment] = field(default_factory=dict)
     last: dict[tuple[Segment | int | None, bool, bool], tuple[Segment, Any]] = field(default_factory=dict)
     quiet: dict[Any, bool] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
@@ -172,13 +176,28 @@ class Program:
         Raises:
             Unknown: There is none.
         """
-        kind = None if item < 0 else row.kinds[item]
-        found = self._places[context].segments.get(kind, ())
+        kind, place, hint = None if item < 0 else row.kinds[item], self._places[context], None
+        found = place.segments.get(kind, ())
+        if item > 0 and len(found) > 1:
+            near = tuple(row.kinds[item - 1 : item + 2])
+            hint = place.near.get(near)
+            if hint is not None:
+                text = hint.run(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks)
+                if text is not None:
+                    if self.consulted is not None:
+                        self.consulted.append(Consulted(hint, state, item, count))
+                    return hint, text
         for position, segment in enumerate(found):
+            if segment is hint:
+                continue
             text = segment.run(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks)
             if text is not None:
                 if position:  # what fits is often what fits next time; at most one of them ever does
                     found.insert(0, found.pop(position))  # type: ignore[union-attr]
+                if item > 0 and len(found) > 1:
+                    if len(place.near) >= MOST_HINTS:
+                        place.near.clear()
+                    place.near[near] = segment
                 if self.consulted is not None:
                     self.consulted.append(Consulted(segment, state, item, count))
                 return segment, text

@@ -162,8 +162,8 @@ class _Around:
         message = row.messages[turn]
         generated = message["role"] in GENERATED_ROLES
         is_last = turn == len(row.messages) - 1
-        own = None if is_last else beginnings.beginning(turn + 1, asks=False)
-        prompt = beginnings.beginning(turn, asks=True) if generated and turn else None
+        own = None if is_last else beginnings.beginning(turn + 1, False)
+        prompt = beginnings.beginning(turn, True) if generated and turn else None
         self._row, self._beginnings, self._turn, self._generated = row, beginnings, turn, generated
         self._position, self._low, self._high, self._opens, self._closes = position, low, high, low == 0, closes
         self._own, self._prompt = own, prompt
