@@ -94,17 +94,20 @@ class Memory:
 
     Attributes:
         is_curious: Whether one that can't be repeated is to be remembered. The first one isn't: most never come back.
-        pieces: How much is remembered, in pieces of plans.
     """
 
-    __slots__ = ("_is_sighted", "_patience", "_ways", "is_curious", "pieces")
+    __slots__ = ("_is_sighted", "_patience", "_ways", "is_curious")
 
     def __init__(self) -> None:
         self._ways: list[_Way] = []
         self._patience = PATIENCE
         self._is_sighted = False
         self.is_curious = False
-        self.pieces = 0
+
+    @property
+    def pieces(self) -> int:
+        """How much is remembered, in pieces of plans."""
+        return sum([way.pieces for way in self._ways])
 
     def repeated(self, program: Program, windows: Windows, row: Row) -> Assembled | None:
         """Put a conversation together like one that is remembered; None if none is like it."""
@@ -116,7 +119,7 @@ class Memory:
         if self._ways:
             self._patience -= 1
         if self._patience <= 0:  # the data decides too often: looking is in vain
-            self._ways, self.pieces = [], 0
+            self._ways = []
         self.is_curious = self._is_sighted and self._patience > 0 and len(self._ways) < MOST_WAYS
         self._is_sighted = True
         return None
@@ -126,9 +129,7 @@ class Memory:
         if seen.compared or seen.beginnings is None or any(placed.around is None for placed in seen.turns):
             self._patience -= 1
             return
-        way = _Way(row, seen, seen.beginnings)
-        self._ways.append(way)
-        self.pieces += way.pieces
+        self._ways.append(_Way(row, seen, seen.beginnings))
 
 
 class _Way:
@@ -152,8 +153,9 @@ class _Way:
 
     @property
     def pieces(self) -> int:
-        """How much it takes, in pieces of plans."""
-        return (len(self._steps) + len(self._checks) + len(self._turns)) // _STEPS_A_PIECE
+        """How much it takes, in pieces of plans; what is derived from an arrangement is as long as the way."""
+        steps = len(self._steps) + len(self._checks) + len(self._turns)
+        return steps * (1 + len(self._arranged)) // _STEPS_A_PIECE
 
     def _asked(self, consulted: Sequence[Consulted]) -> Iterator[_Check]:
         """What segments of beginnings ask of the data, without what those of the whole conversation ask as well."""
