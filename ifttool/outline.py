@@ -1,7 +1,7 @@
 """A sample put together from segments: enough to encode it and to find its mask, and no more."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,15 +20,30 @@ class Surrounding(NamedTuple):
     first: int
 
 
+class Composition(msgspec.Struct, frozen=True, eq=False):
+    """What samples have in common that are put together in the same way.
+
+    Attributes:
+        roles: The role of each message.
+        verdicts: For each located turn, its verdict and whether it ends in an end-of-turn token.
+        layouts: What the text is made of, in order; they hold no turns.
+        turns: The located turns.
+        derived: What others have worked out from it, by what did.
+    """
+
+    roles: Sequence[str]
+    verdicts: Sequence[tuple[Verdict, bool]]
+    layouts: Sequence[Layout]
+    turns: Sequence[Surrounding]
+    derived: dict[object, Any] = msgspec.field(default_factory=dict)
+
+
 class Outline(msgspec.Struct, frozen=True, eq=False):
     """One sample before tokenization, without positions: its mask is found from control tokens.
 
     Attributes:
         text: The rendered text.
-        roles: The role of each message.
-        verdicts: For each located turn, its verdict and whether it ends in an end-of-turn token.
-        parts: Layouts that the text is made of, in order; they hold no turns.
-        turns: The located turns.
+        parts: What it is put together from.
         everything: Whether every token bears loss.
         origin: Where the sample comes from.
         refused: Why the recipe leaves this sample out; None if it doesn't.
@@ -36,19 +51,21 @@ class Outline(msgspec.Struct, frozen=True, eq=False):
     """
 
     text: str
-    roles: Sequence[str]
-    verdicts: Sequence[tuple[Verdict, bool]]
-    parts: Sequence[Layout]
-    turns: Sequence[Surrounding]
+    parts: Composition
     everything: bool
     origin: Origin
     refused: RowError | None
     detail: Callable[[], Prepared]
 
     @property
-    def shape(self) -> "Outline":
-        """What has the roles and verdicts of the sample: itself."""
-        return self
+    def shape(self) -> Composition:
+        """What has the roles and verdicts of the sample, and of all others that are put together in the same way."""
+        return self.parts
+
+    @property
+    def turns(self) -> Sequence[Surrounding]:
+        """The located turns."""
+        return self.parts.turns
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict | None:

@@ -10,7 +10,7 @@ from ifttool.errors import RowError
 from ifttool.findings import CODES
 from ifttool.formats import to_conversation
 from ifttool.io.jsonl import decode_row
-from ifttool.outline import Outline, Surrounding, worst
+from ifttool.outline import Composition, Outline, Surrounding, worst
 from ifttool.policy import Policy, policy_for
 from ifttool.prepared import Prepared
 from ifttool.recipe import Recipe
@@ -19,7 +19,7 @@ from ifttool.samples import Origin
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis, Layout
-from ifttool.template.trajectory.assembly import Assembled
+from ifttool.template.trajectory.memory import Arrangement, Assembled
 from ifttool.template.turns import Verdict
 from ifttool.unrolling import unrolled
 
@@ -35,6 +35,24 @@ def read_conversation(row: RawRow, recipe: Recipe) -> Conversation:
         input_format=recipe.input_format,
         tool_arguments=recipe.tool_arguments,
     )
+
+
+class _Common(msgspec.Struct, frozen=True, gc=False):
+    """What samples have in common that are put together in the same way.
+
+    Attributes:
+        policies: The policy of each turn's surroundings.
+        composition: What the text is put together from.
+        trained: How many turns are trained.
+        verdict: The worst verdict, or ``none``.
+        mismatch: The worst verdict that the recipe refuses; None if there is none.
+    """
+
+    policies: tuple[Policy, ...]
+    composition: Composition
+    trained: int
+    verdict: str
+    mismatch: Verdict | None
 
 
 class _Located(msgspec.Struct, frozen=True, gc=False):
@@ -116,7 +134,33 @@ class Preparer:
             # A traced layout serves one row; keeping its policy in it would tie both into a cycle.
             of_many = self.analyser.way == "plan"
             return _Located(turns, found, (self._policy(found.layout) if of_many else self._new_policy(found.layout),))
-        return _Located(turns, found, tuple(self._policy(placed.window.layout) for placed in found.turns))
+        return _Located(turns, found, self._common(found.arrangement).policies)
+
+    def _common(self, arrangement: Arrangement) -> _Common:
+        """What follows from how a conversation was put together."""
+        common: _Common | None = arrangement.derived.get(self)
+        if common is None:
+            common = arrangement.derived[self] = self._new_common(arrangement)
+        return common
+
+    def _new_common(self, arrangement: Arrangement) -> _Common:
+        turns = arrangement.turns
+        policies = tuple([self._policy(placed.window.layout) for placed in turns])
+        verdicts = [(placed.window.turn.verdict, placed.window.turn.ends) for placed in turns]
+        verdict = worst([verdict for verdict, _ in verdicts])
+        composition = Composition(
+            arrangement.roles,
+            verdicts,
+            [segment.layout for segment in arrangement.segments],
+            [Surrounding(policy, placed.first) for policy, placed in zip(policies, turns, strict=True)],
+        )
+        return _Common(
+            policies,
+            composition,
+            sum(len(policy.turns) for policy in policies),
+            "none" if verdict is None else verdict.value,
+            worst([policy.mismatch for policy in policies if policy.mismatch is not None]),
+        )
 
     def _is_anchored(self, layouts: Sequence[Layout]) -> bool:
         """Whether what bears loss in some layouts can be found without positions."""
@@ -139,12 +183,8 @@ class Preparer:
         found = located.found
         if isinstance(found, Analysis):
             return self._prepared(row, conversation, found, located.policies[0], turn=turn, key=key)
-        verdicts = [(placed.window.turn.verdict, placed.window.turn.ends) for placed in found.turns]
-        verdict = worst([verdict for verdict, _ in verdicts])
-        mismatch = worst([policy.mismatch for policy in located.policies if policy.mismatch is not None])
-        trained = sum(len(policy.turns) for policy in located.policies)
-        word = "none" if verdict is None else verdict.value
-        origin = Origin(row.place, conversation.id, turn, trained, word, conversation=key)
+        common = self._common(found.arrangement)
+        origin = Origin(row.place, conversation.id, turn, common.trained, common.verdict, conversation=key)
 
         def detail() -> Prepared:
             analysis = self.analyser.analyse(conversation, located.turns)
@@ -152,13 +192,10 @@ class Preparer:
 
         return Outline(
             found.text,
-            found.roles,
-            verdicts,
-            [segment.layout for segment in found.segments],
-            [Surrounding(policy, placed.first) for policy, placed in zip(located.policies, found.turns, strict=True)],
+            common.composition,
             self._selection.everything and self._recipe.bears_loss,
             origin,
-            self._refusal(mismatch),
+            self._refusal(common.mismatch),
             detail,
         )
 

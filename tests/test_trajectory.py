@@ -19,11 +19,13 @@ from ifttool.template.layout import Analysis, located
 from ifttool.template.sources import builtin_names
 from ifttool.template.tracing import Trace
 from ifttool.template.trajectory.affine import Affine, IntGuard, Quotient, constant, variable
-from ifttool.template.trajectory.assembly import Assembled, Assembler
+from ifttool.template.trajectory.assembly import Assembler
+from ifttool.template.trajectory.memory import MOST_WAYS, PATIENCE, Assembled
 from ifttool.template.trajectory.numbers import TracedInt
 from ifttool.template.trajectory.pieced import Pieced, located_in, located_turns
 from ifttool.template.trajectory.program import Program, UnfollowedError
 from kinds import Kinds
+from memories import Watched
 
 
 def builtin(name: str) -> str:
@@ -386,6 +388,13 @@ STRIPPED = (
 )
 
 
+# What the last message says shows in every message.
+GO = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}{{ '!' if messages[-1].content == 'go' }}\n{{ m.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
 def test_no_plan_is_made_where_texts_had_to_be_compared() -> None:
     bench = Bench(STRIPPED)
     short, long = chat("a", "b"), chat("a", "b", "c", "d")
@@ -406,10 +415,7 @@ def test_no_plan_is_made_where_texts_had_to_be_compared() -> None:
 
 def test_guards_of_every_beginning_are_guards_of_the_plan() -> None:
     # What the last message says shows in every message before it, and what is asked last in the prompt.
-    bench = Bench(
-        "{% for m in messages %}<|im_start|>{{ m.role }}{{ '!' if messages[-1].content == 'go' }}\n{{ m.content }}<|im_end|>\n"
-        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    )
+    bench = Bench(GO)
     source, other = chat("a", "b", "c", "d"), chat("a", "b", "go", "d")
     kinds = bench.kinds(source)
     for conversation in (source, other):
@@ -505,3 +511,72 @@ def test_equal_fields_are_no_aliases_and_zeros_are_told_apart() -> None:
         reply = {"role": "assistant", "content": "b", "reasoning_content": "", "thinking": thinking, "n": number}
         conversation = Conversation([{"role": "user", "content": "a"}, reply])
         assert analyser.analyse(conversation, [1]).text == template.render(conversation.messages, None)
+
+
+# --- conversations put together as the ones before ---------------------------------------------------------
+
+
+# How many tools there are decides what a namespace holds, and that how messages are printed.
+MANY = (
+    "{% set ns = namespace(many=false) %}{% if tools %}{% for t in tools %}{{ t.name }}, {% endfor %}"
+    "{% set ns.many = tools | length > 2 %}{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{{ m.content }}{{ '*' if ns.many }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def offering(count: int) -> Conversation:
+    return chat("a", "b", "c", "d", tools=[{"name": f"t{number}"} for number in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("template", "conversations", "repeated"),
+    [
+        # Only the prompt before the second reply ends in "go": the whole conversation asks nothing of the kind.
+        (GO, [chat("a", "b", "c", "d")] * 3 + [chat("a", "b", "go", "d"), chat("A", "B", "C", "D")], 2),
+        (GO, [chat("a", "b", "c", "d")] * 3 + [chat("a", "b", "c", "go")], 1),
+        # Other tools are another segment that leaves the same, or another value.
+        (MANY, [offering(1), offering(1), offering(2), offering(2), offering(1)], 2),
+        (MANY, [offering(2)] * 3 + [offering(3)] * 3, 2),
+        # A turn without text is located in another way.
+        (CHATML, [chat("a", "b", "c", "d")] * 3 + [chat("a", "", "c", "d")] * 3, 2),
+        # Text that had to be compared is of this conversation.
+        (STRIPPED, [chat("a", "b", "c", "d")] * 5 + [chat("a", " b ", "c", "d")], 0),
+    ],
+)
+def test_what_was_put_together_before_is_asked_of_the_data_again(
+    template: str, conversations: list[Conversation], repeated: int
+) -> None:
+    watched = Watched(Bench(template).assembler)
+    for conversation in conversations:
+        assert watched.agrees(conversation, replies(conversation))
+    assert watched.repeated >= repeated
+
+
+def test_little_is_remembered_of_a_shape_and_nothing_where_data_decides() -> None:
+    watched = Watched(Bench(builtin("qwen3")).assembler)
+    said = ["Yes.", "<think>\nhm\n</think>\n\nso", "a</think>b"]
+    for number in range(3 * PATIENCE):
+        conversation = chat("Q", *(("Yes.",) if number < 3 else (said[number % 3],)), "R", said[number // 3 % 3])
+        assert watched.agrees(conversation, [1, 3])
+    (memory,) = watched.memories.values()
+    assert watched.repeated
+    assert 0 <= memory.pieces <= MOST_WAYS * 4
+    before = watched.repeated
+    for number in range(3 * PATIENCE):
+        conversation = chat("Q", "a</think>b", "R", SAID[number % len(SAID)] + "</think>")
+        assert watched.agrees(conversation, [1, 3])
+    assert watched.repeated == before
+    assert memory.pieces == 0
+
+
+def test_memories_are_bounded_with_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ifttool.template.analyser.MAX_PIECES", 40)
+    monkeypatch.setattr("ifttool.template.analyser.PLAN_AT_SIGHT", 99)
+    analyser = Analyser(Bench(CHATML).template)
+    for count in range(1, 12):
+        conversation = chat(*"abcd" * count)
+        for _ in range(3):
+            assert analyser.assemble(conversation, replies(conversation)) is not None
+    held = [shape.pieces for shape in analyser._shapes.values()]
+    assert sum(held) == analyser._pieces <= 40 + max(held)
+    assert len(held) < 11

@@ -17,6 +17,8 @@ _REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 _PLAIN_KEYS = 2  # role and content
 _ID_KEYS = ("id", "uuid", "conversation_id")
 _ID_SET = frozenset(_ID_KEYS)
+_STRINGS = {str}
+_READ_FURTHER = FLAGS | {"tool_calls", "function_call"}
 
 
 def from_messages(row: dict[str, Any], tool_arguments: ToolArguments) -> Conversation:
@@ -51,16 +53,25 @@ def read_messages(
     messages: list[Message] = list(value)
     flags: list[bool | None] = []
     for index, item in enumerate(value):
-        # Nearly all messages are a role and a string: nothing to check further, nothing to copy.
-        if type(item) is dict and len(item) == _PLAIN_KEYS:
-            (first, role), (second, content) = item.items()
-            if first == "role" and second == "content" and role and type(role) is type(content) is str:
+        # Nearly all messages are a role and a string, or strings only: nothing to check further, nothing to copy.
+        if type(item) is dict:
+            if len(item) == _PLAIN_KEYS:
+                (first, role), (second, content) = item.items()
+                if first == "role" and second == "content" and role and type(role) is type(content) is str:
+                    continue
+            if _is_text(item):
                 continue
         messages[index], flag = _read_message(item, f"{path}[{index}]", tool_arguments)
         if flag is not None:
             flags = flags or [None] * len(value)
             flags[index] = flag
     return messages, tuple(flags)
+
+
+def _is_text(message: dict[str, Any]) -> bool:
+    """Whether a message holds strings only, none of which is to be looked at further, such as the answer of a tool."""
+    texts = "content" in message and message.get("role") and {*map(type, message.values())} == _STRINGS
+    return bool(texts) and _READ_FURTHER.isdisjoint(message)
 
 
 def used_flags(flags: list[bool | None]) -> tuple[bool | None, ...]:

@@ -70,6 +70,8 @@ def parse_embedded(text: str, code: str, path: str) -> Any:
 
 def without_nulls(value: dict[str, Any]) -> dict[str, Any]:
     """Copy an object without its null keys (this level only)."""
+    if None not in value.values():
+        return value.copy()
     return {key: item for key, item in value.items() if item is not None}
 
 
@@ -78,6 +80,8 @@ def _read_tool(value: Any, path: str) -> dict[str, Any]:
         value = parse_embedded(value, "IFT202", path)
     if not isinstance(value, dict):
         raise RowError("IFT202", "a tool must be an object", path=path)
+    if _has_function(value):
+        return value
     tool = without_nulls(value)
     function = tool.get("function")
     if isinstance(function, dict):
@@ -90,12 +94,22 @@ def _read_tool(value: Any, path: str) -> dict[str, Any]:
     raise RowError("IFT202", "a tool needs a function or a name", path=path)
 
 
+def _has_function(value: dict[str, Any]) -> bool:
+    """Whether there is nothing to change about the outer shape of a tool or a call."""
+    function = value.get("function")
+    return type(function) is dict and None not in function.values() and None not in value.values()
+
+
 def _read_call(value: Any, path: str, tool_arguments: ToolArguments) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RowError("IFT204", "a tool call must be an object", path=path)
+    if tool_arguments == "object" and _has_function(value):
+        function = value["function"]
+        if type(function.get("arguments")) is dict and function.get("name") and type(function["name"]) is str:
+            return value
     call = without_nulls(value)
     if "function" not in call:
-        function: Any = {key: call.pop(key) for key in ("name", "arguments") if key in call}
+        function = {key: call.pop(key) for key in ("name", "arguments") if key in call}
         call = {**call, "type": "function", "function": function}
     function = call["function"]
     path = f"{path}.function"

@@ -22,6 +22,8 @@ def pop_training_flag(message: dict[str, Any], path: str) -> bool | None:
     Raises:
         RowError: ``IFT205``: a value that isn't true, false, 0 or 1, or flags that disagree.
     """
+    if FLAGS.isdisjoint(message):
+        return None
     decision: bool | None = None
     decided_by = ""
     for name in FLAGS & message.keys():

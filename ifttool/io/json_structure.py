@@ -21,7 +21,7 @@ MAX_DEPTH = 64
 # A chain of containers without keys below the messages: the row, lists, a message, an empty object.
 _SUSPICIOUS_BRACKETS = MAX_DEPTH - 2
 
-_COLON, _NEWLINE, _BRACKET, _QUOTE, _SPACE, _BACKSLASH = b':\n[" \\'
+_COLON, _NEWLINE, _QUOTE, _SPACE, _BACKSLASH = b':\n" \\'
 
 _Bytes = npt.NDArray[np.uint8]
 
@@ -39,11 +39,11 @@ class KeyCounter:
     def __init__(self) -> None:
         self._flags = np.empty((2, 0), np.bool_)
 
-    def count(self, chunk: bytes) -> list[int | None]:
+    def count(self, chunk: bytes) -> list[int]:
         """Count the colons that may follow a key in each whole line of a chunk that starts with a line.
 
         Such a colon stands behind a quote, or behind white space that follows a quote; not behind an escaped quote, as
-        in JSON text inside a string. A line with brackets enough to be too deep gets None: it has to be looked at.
+        in JSON text inside a string.
         """
         characters = np.frombuffer(chunk, np.uint8)
         size = len(characters)
@@ -51,16 +51,13 @@ class KeyCounter:
             self._flags = np.empty((2, size), np.bool_)
         wanted, some = self._flags[0, :size], self._flags[1, :size]
         np.equal(characters, _COLON, out=wanted)
-        for other in (_NEWLINE, _BRACKET):
-            wanted |= np.equal(characters, other, out=some)
+        wanted |= np.equal(characters, _NEWLINE, out=some)
         places = np.flatnonzero(wanted)
         found = characters[places]
         is_end = found == _COLON
         is_end[is_end] = _may_follow_keys(characters, places[is_end])
         lines = np.flatnonzero(found == _NEWLINE)
-        keys: list[int | None] = _sums(is_end, lines).tolist()
-        for line in np.flatnonzero(_sums(found == _BRACKET, lines) >= _SUSPICIOUS_BRACKETS).tolist():
-            keys[line] = None
+        keys: list[int] = _sums(is_end, lines).tolist()
         return keys
 
 
@@ -94,7 +91,7 @@ def find_duplicate_key(data: bytes, value: Any, *, most_keys: int | None = None)
     Args:
         data: Valid JSON text.
         value: What it decodes to.
-        most_keys: From :class:`KeyCounter`; None if it wasn't counted or gave None.
+        most_keys: From :class:`KeyCounter`; None if it wasn't counted.
 
     Returns:
         One such key, or None.
@@ -103,8 +100,7 @@ def find_duplicate_key(data: bytes, value: Any, *, most_keys: int | None = None)
         DepthError: ``value`` is nested deeper than ``MAX_DEPTH``.
     """
     at_most = data.count(b":") if most_keys is None else most_keys
-    is_flat = most_keys is not None or data.count(b"[") < _SUSPICIOUS_BRACKETS
-    if is_flat and _count_outer_keys(value) == at_most:
+    if _count_outer_keys(value) == at_most and data.count(b"[") < _SUSPICIOUS_BRACKETS:
         return None
     keys = _count_keys(value, MAX_DEPTH)
     if keys == at_most or (most_keys is None and keys == _most_keys(data)):

@@ -244,7 +244,7 @@ def _lines(
     try:
         for chunk in chunks:
             pieces = chunk.split(b"\n")
-            keys = counter.count(chunk)
+            keys: list[int | None] = [*counter.count(chunk)]
             tail = pieces.pop()
             if pieces and (held or dropped):
                 if dropped:

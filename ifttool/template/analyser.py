@@ -11,7 +11,7 @@ from ifttool.template.layout import Analysis, lay_out, located
 from ifttool.template.perturb import perturbed
 from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.symbols import Guard, Structure, tag
-from ifttool.template.trajectory.assembly import Assembled
+from ifttool.template.trajectory.memory import Assembled, Memory
 from ifttool.template.trajectory.pieced import Accepts, Pieced
 from ifttool.template.turns import GENERATED_ROLES, TurnSpan, has_text, judge, judge_texts
 
@@ -42,6 +42,12 @@ class _Shape:
     sightings: int = 0
     plans: list[Plan] = field(default_factory=list)
     refused: int = 0
+    memory: Memory = field(default_factory=Memory)
+
+    @property
+    def pieces(self) -> int:
+        """How much is remembered, in pieces of plans."""
+        return self.memory.pieces + sum(len(plan.layout.nodes) for plan in self.plans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,9 @@ class Analyser:
             return texts
         if not self._pieced.is_open:
             return None
-        found = self._pieced.assemble(conversation, kinds, turns)
+        before = shape.memory.pieces
+        found = self._pieced.assemble(conversation, kinds, turns, shape.memory)
+        self._pieces += shape.memory.pieces - before
         if found is None:
             return None
         self.way = "segments"
@@ -154,14 +162,14 @@ class Analyser:
                     if number is not None:
                         found.append(number)
                         continue
-            key: tuple[Any, ...] = (message["role"], tuple(message), tuple(map(type, message.values())))
+            key: tuple[Any, ...] = (message["role"], *message, *map(type, message.values()))
             number = kinds.get(key)
             if number is None:
                 # Of numbers and constants the value is part of the shape, of text and containers the type.
-                if not _TEXTUAL.issuperset(key[2]):
-                    key = (*key[:2], tuple(map(tag, message.values())))
+                if not _TEXTUAL.issuperset(key[1 + len(message) :]):
+                    key = (message["role"], *message, *map(tag, message.values()))
                 number = kinds.setdefault(key, len(kinds))
-            if key[1:] == (_PLAIN_KEYS, (str, str)):
+            if key[1:] == (*_PLAIN_KEYS, str, str):
                 plain[message["role"]] = number
             found.append(number)
         return found
@@ -172,7 +180,7 @@ class Analyser:
         self._shapes[key] = entry  # last in the dict: seen most recently
         while len(self._shapes) > MAX_SHAPES or self._pieces > MAX_PIECES:
             forgotten = self._shapes.pop(next(iter(self._shapes)))
-            self._pieces -= sum(len(plan.layout.nodes) for plan in forgotten.plans)
+            self._pieces -= forgotten.pieces
         return entry
 
     def _add_plan(self, shape: _Shape, conversation: Conversation, turns: Sequence[int], traced: _Traced) -> None:

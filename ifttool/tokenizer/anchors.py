@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ifttool.outline import Composition
 from ifttool.policy import Policy
 from ifttool.samples import IntArray, LongArray, MaskArray
 from ifttool.template.layout import Layout
@@ -171,16 +172,24 @@ class AnchorMasks:
         found: Anchors | None = policy.derived[self]
         return found
 
-    def joined(
-        self, parts: Sequence[Layout], turns: Sequence[tuple[Policy, int]], *, everything: bool
-    ) -> Anchors | None:
+    def joined(self, parts: Composition, turns: Sequence[tuple[Policy, int]], *, everything: bool) -> Anchors | None:
         """The anchors of a sample that is put together from parts; None if one of its boundaries has none.
 
         Args:
-            parts: Layouts that its text is made of, in order.
-            turns: What bears loss around each of its turns, and the number of the first part there.
+            parts: What it is put together from.
+            turns: What bears loss around each of its turns, and the number of the first part there; always the same for
+                the same parts.
             everything: Whether every token bears loss.
         """
+        key = (self, everything)
+        if key not in parts.derived:
+            parts.derived[key] = self._joined(parts.layouts, turns, everything=everything)
+        found: Anchors | None = parts.derived[key]
+        return found
+
+    def _joined(
+        self, parts: Sequence[Layout], turns: Sequence[tuple[Policy, int]], *, everything: bool
+    ) -> Anchors | None:
         expected: list[int] = []
         starts = []
         for part in parts:

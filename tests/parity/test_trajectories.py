@@ -17,6 +17,7 @@ from ifttool.template.trajectory.assembly import Assembler
 from ifttool.template.trajectory.pieced import Pieced, located_in, located_turns
 from ifttool.template.trajectory.program import UnfollowedError
 from kinds import Kinds
+from memories import Watched
 from parity.corpus import all_names, compiled, fast_names
 
 TOOLS = [
@@ -317,3 +318,35 @@ def test_plans_made_of_segments_are_what_the_template_makes_of_other_contents(na
 @pytest.mark.parametrize("name", all_names())
 def test_all_plans_made_of_segments_are_what_the_template_makes_of_other_contents(name: str) -> None:
     assert misled(name, sources=4, count=30)[0] == []
+
+
+# --- conversations put together as the ones before ------------------------------------------------------------
+
+
+def misremembered(name: str, *, count: int, seed: int = 13) -> tuple[list[Any], int]:
+    """Conversations that come out in another way with a memory than without; how many were put together by memory."""
+    assembler = Assembler(compiled(name))
+    watched = Watched(assembler)
+    wrong: list[Any] = []
+    if not assembler.can_follow:
+        return [], 0
+    for shape, first in shapes().items():
+        chance = random.Random(f"{seed} {shape}")
+        for number in range(count):
+            conversation = other_contents(chance, first, changes=0 if number < 2 else chance.choice((1, 1, 2, 4)))
+            trained = ("assistant",) if number % 4 != 3 else ("assistant", "user", "tool")
+            turns = [at for at, message in enumerate(conversation.messages) if message["role"] in trained]
+            if not watched.agrees(conversation, turns):
+                wrong.append((shape, number))
+    return wrong, watched.repeated
+
+
+@pytest.mark.parametrize("name", fast_names())
+def test_what_is_remembered_changes_nothing(name: str) -> None:
+    assert misremembered(name, count=12)[0] == []
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", all_names())
+def test_what_is_remembered_of_any_template_changes_nothing(name: str) -> None:
+    assert misremembered(name, count=40)[0] == []

@@ -3,39 +3,19 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from ifttool.records import Conversation
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis
 from ifttool.template.symbols import Guard, Piece, Structure
 from ifttool.template.trajectory.beginnings import Beginnings
 from ifttool.template.trajectory.flatten import flat_guards, flat_pieces
+from ifttool.template.trajectory.memory import Assembled, Memory, Seen, arranged
 from ifttool.template.trajectory.program import Program, Row, UnfollowedError, Unknown
-from ifttool.template.trajectory.segment import Segment
-from ifttool.template.trajectory.walk import Stage, numbered, walk
-from ifttool.template.trajectory.window import Placed, Windows
+from ifttool.template.trajectory.walk import numbered, speaking, walk
+from ifttool.template.trajectory.window import Windows
 
 # Renders recorded for one row before it goes the slower way.
 _MOST_LESSONS = 400
-
-
-class Assembled(msgspec.Struct, frozen=True, gc=False):
-    """A rendered conversation with its turns located.
-
-    Attributes:
-        text: The rendered text.
-        segments: What it is put together from, in order.
-        texts: What each of them prints.
-        turns: The located turns.
-        roles: The role of each message.
-    """
-
-    text: str
-    segments: Sequence[Segment]
-    texts: Sequence[str]
-    turns: Sequence[Placed]
-    roles: Sequence[str]
 
 
 class Examined(NamedTuple):
@@ -79,17 +59,28 @@ class Assembler:
         """Turns of the last conversation whose surroundings were new."""
         return tuple(self._windows.fresh)
 
-    def assemble(self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int]) -> Assembled:
+    def assemble(
+        self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int], memory: Memory | None = None
+    ) -> Assembled:
         """Render a conversation and locate the given turns in it, learning what is needed.
+
+        Args:
+            conversation: The conversation.
+            kinds: The number of each message's kind.
+            turns: Messages of the turns.
+            memory: What is remembered of conversations with these kinds of messages, turns, and tools or none.
 
         Raises:
             UnfollowedError: It can't be put together; whether the template refuses it isn't known.
         """
         row = Row(conversation.messages, conversation.tools, self._template.kwargs, kinds)
         self._windows.fresh.clear()
+        found = None if memory is None else memory.repeated(self._program, self._windows, row)
+        if found is not None:
+            return found
         for _ in range(_MOST_LESSONS):
             try:
-                return self._assemble(row, turns)
+                return self._assemble(row, turns, memory)
             except Unknown as lesson:
                 self._program.learn(row, lesson.count, lesson.asks)
         raise UnfollowedError("the row needs too many lessons")
@@ -101,40 +92,38 @@ class Assembler:
             UnfollowedError: It can't be put together.
         """
         row = Row(conversation.messages, conversation.tools, self._template.kwargs, kinds)
+        try:
+            seen = self._watched(row, turns)
+        except Unknown:
+            return None
+        if seen.compared or not all(placed.window.holds for placed in seen.turns):
+            return None
+        at = [(placed.window.guards, placed.message) for placed in seen.turns]
+        guards = tuple(dict.fromkeys(flat_guards(row, seen.consulted, at)))
+        return Examined(_put_together(row, seen), flat_pieces(row, seen.stages), guards)
+
+    def _assemble(self, row: Row, turns: Sequence[int], memory: Memory | None) -> Assembled:
+        if memory is None or not memory.is_curious or not turns:
+            return _put_together(row, self._seen(row, turns))
+        seen = self._watched(row, turns)
+        memory.remember(row, seen)
+        return _put_together(row, seen)
+
+    def _seen(self, row: Row, turns: Sequence[int]) -> Seen:
+        stages = walk(self._program, row, len(row.messages), asks=False)
+        beginnings = Beginnings(self._program, row, stages) if turns else None
+        placed = [self._windows.place(row, beginnings, turn) for turn in turns] if beginnings is not None else []
+        return Seen(stages, beginnings, placed)
+
+    def _watched(self, row: Row, turns: Sequence[int]) -> Seen:
+        """The same, with everything that was asked for."""
         program = self._program
         program.consulted, program.compared = [], False
         try:
-            stages = walk(program, row, len(row.messages), asks=False)
-            assembled = self._with_turns(row, stages, turns)
-            consulted = program.consulted
-        except Unknown:
-            return None
+            seen = self._seen(row, turns)
+            return seen._replace(consulted=program.consulted, compared=program.compared)
         finally:
             program.consulted = None
-        windows = [placed.window for placed in assembled.turns]
-        if program.compared or not all(window.holds for window in windows):
-            return None
-        at = [(placed.window.guards, placed.message) for placed in assembled.turns]
-        guards = tuple(dict.fromkeys(flat_guards(row, consulted, at)))
-        return Examined(assembled, flat_pieces(row, stages), guards)
-
-    def _assemble(self, row: Row, turns: Sequence[int]) -> Assembled:
-        return self._with_turns(row, walk(self._program, row, len(row.messages), asks=False), turns)
-
-    def _with_turns(self, row: Row, stages: Sequence[Stage], turns: Sequence[int]) -> Assembled:
-        beginnings = Beginnings(self._program, row, stages) if turns else None
-        placed = [self._windows.place(row, beginnings, turn) for turn in turns] if beginnings is not None else []
-        parts = list(numbered(stages if beginnings is None else _speaking(stages)))
-        text = "".join([text for _, text in parts])
-        if not text.strip():
-            raise UnfollowedError("nothing is rendered")
-        return Assembled(
-            text,
-            [segment for segment, _ in parts],
-            [text for _, text in parts],
-            placed,
-            [str(message["role"]) for message in row.messages],
-        )
 
     def located(self, conversation: Conversation, kinds: Sequence[int], assembled: Assembled) -> list[Analysis]:
         """The surroundings of each turn with the texts of their pieces; for checks, not for the fast way."""
@@ -144,10 +133,14 @@ class Assembler:
                 placed.window.layout,
                 placed.window.texts(messages, tools, kwargs, kinds, {}, placed.message, len(messages), False),
             )
-            for placed in assembled.turns
+            for placed in assembled.arrangement.turns
         ]
 
 
-def _speaking(stages: Sequence[Stage]) -> list[Stage]:
-    """The stages that a window counts: segments outside of loops, and the loop that prints the messages."""
-    return [stage for stage in stages if stage.loop is None or any(not segment.is_silent for segment in stage.segments)]
+def _put_together(row: Row, seen: Seen) -> Assembled:
+    parts = list(numbered(seen.stages if seen.beginnings is None else speaking(seen.stages)))
+    text = "".join([text for _, text in parts])
+    if not text.strip():
+        raise UnfollowedError("nothing is rendered")
+    arrangement = arranged(row, [segment for segment, _ in parts], seen.turns)
+    return Assembled(arrangement, text, [text for _, text in parts])

@@ -10,7 +10,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from ifttool.template.trajectory.program import Consulted, Loop, Program, Row, UnfollowedError
 from ifttool.template.trajectory.scan import Scan, State
@@ -43,7 +45,7 @@ class Group:
     refused: int | None = None
 
 
-class Beginning(NamedTuple):
+class Beginning(msgspec.Struct, frozen=True, gc=False):
     """The render of the first messages.
 
     Attributes:
@@ -133,7 +135,7 @@ class Beginnings:
         self._by_loud: dict[int, tuple[State, Group]] = {}
         self._prepare_short_way()
 
-    def beginning(self, count: int, *, asks: bool) -> Beginning | None:
+    def beginning(self, count: int, asks: bool) -> Beginning | None:
         """The render of the first ``count`` messages; None if the template refuses them.
 
         Raises:
@@ -149,7 +151,8 @@ class Beginnings:
         program, row, last = self._program, self._row, None
         state = group.states[max(size - 1, 0)]
         if size > 0:
-            segment = program.match(row, self._loop.context, state, count - 1, count, asks)
+            known = self.main.segments[size - 1]
+            segment = program.match(row, self._loop.context, state, count - 1, count, asks, known)
             if segment.exit == "raise":
                 return None
             if segment.exit != "next":
@@ -333,7 +336,7 @@ class Beginnings:
         """Put the right segment where an item's isn't what it is in the whole conversation."""
         row, known = self._row, self.main.segments[position]
         item, state = self.indices[position], group.states[position]
-        segment = self._program.match(row, self._loop.context, state, item, count, asks, known.number)
+        segment = self._program.match(row, self._loop.context, state, item, count, asks, known)
         if segment.writes and not self._writes:
             raise UnfollowedError("an iteration sets what it doesn't set in the whole conversation")
         if (segment.is_open or segment.asks) and not self._moves:

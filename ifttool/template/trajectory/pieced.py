@@ -9,8 +9,9 @@ from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis, Layout, joined_intervals, located
 from ifttool.template.perturb import all_changed, perturbed
 from ifttool.template.plan import Plan, compile_plan
-from ifttool.template.trajectory.assembly import Assembled, Assembler
+from ifttool.template.trajectory.assembly import Assembler
 from ifttool.template.trajectory.flatten import flat_layout, is_swallowed, prints_always
+from ifttool.template.trajectory.memory import Arrangement, Assembled, Memory
 from ifttool.template.trajectory.program import UnfollowedError
 
 # A template for which most rows can't be put together isn't worth the attempts.
@@ -49,8 +50,17 @@ class Pieced:
         self.is_open = True
         self.why = ""
 
-    def assemble(self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int]) -> Assembled | None:
-        """A conversation put together from segments; None if it can't be, or the template refuses it."""
+    def assemble(
+        self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int], memory: Memory | None = None
+    ) -> Assembled | None:
+        """A conversation put together from segments; None if it can't be, or the template refuses it.
+
+        Args:
+            conversation: The conversation.
+            kinds: The number of each message's kind.
+            turns: Messages of the turns.
+            memory: What is remembered of conversations with these kinds of messages, turns, and tools or none.
+        """
         if self._assembler is None:
             self._assembler = Assembler(self._template)
             if not self._assembler.can_follow:
@@ -60,7 +70,7 @@ class Pieced:
         self._attempts += 1
         self._saved += _renders(turns)
         try:
-            found = self._assembler.assemble(conversation, kinds, turns)
+            found = self._assembler.assemble(conversation, kinds, turns, memory)
         except UnfollowedError as error:
             self._fail(str(error))
             return None
@@ -76,7 +86,7 @@ class Pieced:
                 # Something was read that left no guard: nothing learnt can be trusted.
                 self._close("what was learnt isn't what the template gives")
                 return None
-        if self._accepts is not None and not self._accepts([placed.window.layout for placed in found.turns]):
+        if not self._is_accepted(found.arrangement):
             self._fail("a turn isn't found from control tokens alone")
             return None
         return found
@@ -91,7 +101,7 @@ class Pieced:
             expected = located_in(self._assembler, conversation, kinds, examined.assembled)
             # A run without text here may have some in another conversation: that is a guard, so all runs are needed.
             turns_here = [turn for turn, _ in _found_turns(self._assembler, conversation, kinds, examined.assembled)]
-            analysis, empty = flat_layout(examined.pieces, turns_here, examined.assembled.roles)
+            analysis, empty = flat_layout(examined.pieces, turns_here, examined.assembled.arrangement.roles)
             if not prints_always(analysis.layout) or is_swallowed(examined.pieces, analysis.layout):
                 return None
             plan = compile_plan(analysis.layout, (*examined.guards, *empty))
@@ -106,6 +116,15 @@ class Pieced:
         if located_by(plan, other, kwargs) != changed:
             return None
         return plan if self._accepts is None or self._accepts([plan.layout]) else None
+
+    def _is_accepted(self, arrangement: Arrangement) -> bool:
+        """Whether the caller has a use for it; asked once of each."""
+        accepted: bool | None = arrangement.derived.get(self)
+        if accepted is None:
+            layouts = dict.fromkeys(placed.window.layout for placed in arrangement.turns)
+            accepted = self._accepts is None or self._accepts([*layouts])
+            arrangement.derived[self] = accepted
+        return accepted
 
     def _fail(self, why: str) -> None:
         """Note a conversation that goes the slower way."""
@@ -171,7 +190,7 @@ def _found_turns(
     starts = [0]
     for text in found.texts:
         starts.append(starts[-1] + len(text))
-    for placed, near in zip(found.turns, assembler.located(conversation, kinds, found), strict=True):
+    for placed, near in zip(found.arrangement.turns, assembler.located(conversation, kinds, found), strict=True):
         lead = 0 if placed.window.opens else len(near.texts[0])
         at = [starts[placed.first] - lead + position for position in near.positions()]
         turn = placed.window.turn

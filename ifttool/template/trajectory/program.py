@@ -21,6 +21,8 @@ from ifttool.template.trajectory.segment import Segment
 # Qwen3 has 27 on 9,000 tool dialogues. A template that goes on learning isn't made of segments that come back, and a
 # compiled one takes some 30 kB.
 MAX_SEGMENTS = 1_000
+# Bounds what is guessed from: kinds of a message and its neighbours.
+MOST_HINTS = 10_000
 
 
 class UnfollowedError(Exception):
@@ -93,14 +95,17 @@ class _Place:
 
     Attributes:
         segments: Its segments by kind of item; at most one of them fits.
-        last: Those that came next at the end of a beginning, the last time.
+        near: Those that came next the last time, where there are several; by the kinds of the item and its neighbours.
+        last: Those that came next in a beginning, the last time, and what has to be asked of them; by what comes in the
+            whole conversation, whether the generation prompt is asked for, and whether the beginning ends there.
         quiet: For a kind of item and what is read of namespaces, whether such items leave nothing behind.
         reads: Namespace keys that the segments read.
         scans: Whether items print nothing, leave the loop never, and don't depend on how many there are.
     """
 
     segments: dict[int | None, list[Segment]] = field(default_factory=dict)
-    last: dict[tuple[int | None, bool, int], Segment] = field(default_factory=dict)
+    near: dict[tuple[int, ...], Segment] = field(default_factory=dict)
+    last: dict[tuple[Segment | int | None, bool, bool], tuple[Segment, Any]] = field(default_factory=dict)
     quiet: dict[Any, bool] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
     scans: bool = True
@@ -171,39 +176,63 @@ class Program:
         Raises:
             Unknown: There is none.
         """
-        kind = None if item < 0 else row.kinds[item]
-        found = self._places[context].segments.get(kind, ())
+        kind, place, hint = None if item < 0 else row.kinds[item], self._places[context], None
+        found = place.segments.get(kind, ())
+        if item > 0 and len(found) > 1:
+            near = tuple(row.kinds[item - 1 : item + 2])
+            hint = place.near.get(near)
+            if hint is not None:
+                text = hint.run(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks)
+                if text is not None:
+                    if self.consulted is not None:
+                        self.consulted.append(Consulted(hint, state, item, count))
+                    return hint, text
         for position, segment in enumerate(found):
+            if segment is hint:
+                continue
             text = segment.run(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks)
             if text is not None:
                 if position:  # what fits is often what fits next time; at most one of them ever does
                     found.insert(0, found.pop(position))  # type: ignore[union-attr]
+                if item > 0 and len(found) > 1:
+                    if len(place.near) >= MOST_HINTS:
+                        place.near.clear()
+                    place.near[near] = segment
                 if self.consulted is not None:
                     self.consulted.append(Consulted(segment, state, item, count))
                 return segment, text
         raise Unknown(count, asks)
 
     def match(  # noqa: PLR0917 - as above
-        self, row: Row, context: int, state: Mapping[str, Any], item: int, count: int, asks: bool, instead: int = -1
+        self,
+        row: Row,
+        context: int,
+        state: Mapping[str, Any],
+        item: int,
+        count: int,
+        asks: bool,
+        known: Segment | None = None,
     ) -> Segment:
         """The segment that comes next in a beginning of a conversation.
 
-        What came next the last time is tried first: where beginnings end, and ``instead`` of another segment of the
-        whole conversation, given by its number.
+        What came next the last time is tried first. Where it is ``known`` which segment comes in the whole
+        conversation, what doesn't move is asked only if that segment doesn't ask it as well.
 
         Raises:
             Unknown: There is none.
         """
         kind = None if item < 0 else row.kinds[item]
         place = self._places[context]
-        hint = place.last.get((kind, asks, instead))
-        if hint is not None and hint.check(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks):
+        key = (kind if known is None else known, asks, item == count - 1)
+        hint = place.last.get(key)
+        if hint is not None and hint[1](row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks):
             if self.consulted is not None:
-                self.consulted.append(Consulted(hint, state, item, count))
-            return hint
+                self.consulted.append(Consulted(hint[0], state, item, count))
+            return hint[0]
         for segment in place.segments.get(kind, ()):
             if segment.check(row.messages, row.tools, row.kwargs, row.kinds, state, item, count, asks):
-                place.last[kind, asks, instead] = segment
+                settled = known is not None and known.settles(segment)
+                place.last[key] = segment, segment.still if settled else segment.check
                 if self.consulted is not None:
                     self.consulted.append(Consulted(segment, state, item, count))
                 return segment

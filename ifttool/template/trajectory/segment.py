@@ -6,7 +6,7 @@ from typing import Any
 
 from ifttool.template.layout import Layout
 from ifttool.template.plan import Compiler
-from ifttool.template.symbols import owner
+from ifttool.template.symbols import Guard, Structure, owner
 from ifttool.template.trajectory.affine import (
     ITEM,
     Affine,
@@ -83,6 +83,8 @@ class Segment:
         self.exit = way
         self._effects: tuple[Effect, ...] = recorded.effects
         self._roles = roles
+        self._covered: dict[int, bool] = {}  # by the number of the other segment
+        self._settled: dict[int, bool] = {}
         self.is_open = any(_is_open(guard) for guard in self.guards)
         self.reads = frozenset(key for guard in self.guards for key in _keys(guard)) | frozenset(
             key for _, value in self._effects if isinstance(value, Affine) for key in value.names()
@@ -119,6 +121,41 @@ class Segment:
         """Like ``check``, where it is known that it was the one in another render of the same messages."""
         moving = [guard for guard in self.guards if _is_moving(guard)]
         return SegmentCompiler().function(PARAMETERS, moving, lambda: "True")
+
+    @cached_property
+    def ask(self) -> Any:
+        """Like ``check``, where all but the data is known to be the same; None if it asks nothing of the data."""
+        asked = [guard for guard in self.guards if isinstance(guard, Guard | Structure)]
+        return SegmentCompiler().function(PARAMETERS, asked, lambda: "True") if asked else None
+
+    @cached_property
+    def local_asks(self) -> frozenset[Any] | None:
+        """What it asks of the data, if that is of its item or of messages at a fixed distance from it."""
+        asked = [guard for guard in self.guards if isinstance(guard, Guard | Structure)]
+        return None if any(map(_is_moving, asked)) else frozenset(asked)
+
+    def covers(self, other: "Segment") -> bool:
+        """Whether another segment asks nothing of the data that this one doesn't ask for the same item."""
+        if other.number not in self._covered:
+            own, asked = self.local_asks, other.local_asks
+            self._covered[other.number] = asked is not None and own is not None and asked <= own
+        return self._covered[other.number]
+
+    def settles(self, other: "Segment") -> bool:
+        """Whether what another segment asks that never moves is asked by this one, too: then ``still`` is enough."""
+        if other.number not in self._settled:
+            self._settled[other.number] = other.unmoving <= self.unmoving
+        return self._settled[other.number]
+
+    @cached_property
+    def unmoving(self) -> frozenset[Any]:
+        """What it asks that is the same in every render of the same messages."""
+        return frozenset(guard for guard in self.guards if not _is_moving(guard))
+
+    def is_alike(self, other: "Segment") -> bool:
+        """Whether it leaves and ends as another one does, and neither can be another one in a beginning."""
+        same = self._effects == other._effects and self.exit == other.exit
+        return same and not (self.moves or other.moves)
 
     @cached_property
     def moves(self) -> bool:

@@ -94,6 +94,11 @@ def numbered(stages: Sequence[Stage]) -> Iterator[tuple[Segment, str]]:
         yield from zip(stage.segments, stage.texts, strict=True)
 
 
+def speaking(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages that a window counts: segments outside of loops, and the loop that prints the messages."""
+    return [stage for stage in stages if stage.loop is None or any(not segment.is_silent for segment in stage.segments)]
+
+
 def piece_texts(
     row: Row, segment: Segment, state: Mapping[str, object], item: int, count: int, *, asks: bool
 ) -> list[str]:

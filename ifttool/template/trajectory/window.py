@@ -61,11 +61,19 @@ class Window:
 
 
 class Placed(msgspec.Struct, frozen=True, gc=False):
-    """A window in a conversation: its turn's message, and the number of its first segment in the whole text."""
+    """A window in a conversation.
+
+    Attributes:
+        window: The window.
+        message: Its turn's message.
+        first: The number of its first segment in the whole text.
+        around: What stands around the turn, as a number for :meth:`Windows.find`; None if that isn't remembered.
+    """
 
     window: Window
     message: int
     first: int
+    around: int | None
 
 
 class Windows:
@@ -81,6 +89,7 @@ class Windows:
 
     def __init__(self, program: Program) -> None:
         self._program = program
+        self._numbers: dict[Any, int] = {}
         self._known: dict[Any, list[Window]] = {}
         self.judged = 0
         self.fresh: list[int] = []
@@ -93,30 +102,46 @@ class Windows:
             UnfollowedError: The turn can't be located from what stands around it.
         """
         around = _Around(row, beginnings, turn)
-        known = self._known.setdefault(around.key, [])
-        count = len(row.messages)
-        for window in known:
-            if window.check(row.messages, row.tools, row.kwargs, row.kinds, {}, turn, count, False):
-                return Placed(window, turn, around.first)
+        number = self._numbers.get(around.key)
+        window = None if number is None else self.find(row, turn, around.lead, number)
+        if window is not None:
+            return Placed(window, turn, around.first, number)
         window = around.judged()
-        if window.holds and self.judged < MAX_WINDOWS:
-            known.append(window)
-            self.judged += 1
-            self.fresh.append(turn)
-        return Placed(window, turn, around.first)
+        if not window.holds or self.judged >= MAX_WINDOWS:
+            return Placed(window, turn, around.first, None)
+        number = self._numbers.setdefault(around.key, len(self._numbers))
+        self._known.setdefault((number, around.lead, has_text(row.messages[turn])), []).append(window)
+        self.judged += 1
+        self.fresh.append(turn)
+        return Placed(window, turn, around.first, number)
+
+    def find(self, row: Row, turn: int, lead: Sequence[int] | None, around: int) -> Window | None:
+        """The window of a turn of which it is known what stands around it; None if it hasn't been judged.
+
+        Args:
+            row: The conversation.
+            turn: The turn's message.
+            lead: What precedes the messages, if the window begins there: numbers of what segments print.
+            around: All else that stands around the turn.
+        """
+        for window in self._known.get((around, lead, has_text(row.messages[turn])), ()):
+            if window.check(row.messages, row.tools, row.kwargs, row.kinds, {}, turn, len(row.messages), False):
+                return window
+        return None
 
 
 class _Around:
     """The segments around one turn, in the whole conversation, its own render and its generation prompt.
 
     Attributes:
-        key: What the answer depends on beside guards.
+        key: What the answer depends on beside guards, ``lead`` and whether the turn has text.
+        lead: What precedes the messages, if the window begins there: numbers of what segments print.
         first: Number of the window's first segment among those that the text is put together from.
     """
 
     __slots__ = (
         "_beginnings", "_closes", "_generated", "_high", "_low", "_opens", "_own", "_position", "_prompt", "_row",
-        "_turn", "first", "key",
+        "_turn", "first", "key", "lead",
     )  # fmt: skip
 
     def __init__(self, row: Row, beginnings: Beginnings, turn: int) -> None:
@@ -137,22 +162,22 @@ class _Around:
         message = row.messages[turn]
         generated = message["role"] in GENERATED_ROLES
         is_last = turn == len(row.messages) - 1
-        own = None if is_last else beginnings.beginning(turn + 1, asks=False)
-        prompt = beginnings.beginning(turn, asks=True) if generated and turn else None
+        own = None if is_last else beginnings.beginning(turn + 1, False)
+        prompt = beginnings.beginning(turn, True) if generated and turn else None
         self._row, self._beginnings, self._turn, self._generated = row, beginnings, turn, generated
         self._position, self._low, self._high, self._opens, self._closes = position, low, high, low == 0, closes
         self._own, self._prompt = own, prompt
         self.first = 0 if low == 0 else beginnings.tops + low
+        self.lead = beginnings.lead if low == 0 else None
         self.key = (
             tuple(outs[low : high + 1]),
             position - low,
-            beginnings.lead if low == 0 else None,
+            low == 0,
             beginnings.trail if closes else None,
             is_last,
             None if own is None else self._face(own, position),
             None if prompt is None else self._face(prompt, position - 1),
             self._same_start(),
-            has_text(message),
         )
 
     def _face(self, beginning: Beginning, size: int) -> Any:
