@@ -30,10 +30,11 @@ Replay = Callable[[Sequence[Any], Any, Any], list[str] | None]
 
 # Tests that are one Python expression of the joined text and one argument.
 _INLINE = {
-    "truth": "bool({0})",
+    "truth": "{0}",
     "eq": "({0} == {1})",
     "contains": "({1} in {0})",
     "within": "({0} in {1})",
+    "diverges": "(not ({0}.startswith({1}) or {1}.startswith({0})))",
     "length": "len({0})",
 }
 _METHODS = frozenset({"startswith", "endswith", "count", "find", "rfind"})
