@@ -180,6 +180,8 @@ def _serve(pipe: Connection, worker: Callable[[], Worker]) -> None:
     """Tasks in, results or errors out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it can't be held back
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    # Read when it first encodes: a second thread of each worker's encoder would only take cores from other workers.
+    os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
     tune_process()
     with suppress(EOFError, OSError):  # the parent is gone
         while True:

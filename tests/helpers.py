@@ -63,10 +63,11 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-P", "-m", "ifttool", *map(str, arguments)]
 
 
-def run_python(code: str, *, cwd: Path) -> str:
-    """Run a program in a fresh interpreter; gives its output."""
+def run_python(code: str, *, cwd: Path, **variables: str) -> str:
+    """Run a program in a fresh interpreter, with more environment variables; gives its output."""
+    env = environment(**variables)
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code], cwd=cwd, env=environment(), capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-c", code], cwd=cwd, env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -402,6 +402,29 @@ mask("calm", workers=1)
     assert contents(tmp_path / "out") == contents(tmp_path / "calm")
 
 
+@needs_forks
+@pytest.mark.parametrize(("wanted", "expected"), [(None, [False, False]), ("2", [True, True])])
+def test_encoders_of_workers_have_one_thread_each(tmp_path: Path, wanted: str | None, expected: list[bool]) -> None:
+    pytest.importorskip("fastokens")
+    script = """
+file = Path("in.jsonl")
+row = json.dumps({"messages": [{"role": "user", "content": "So many words. " * 3000}, {"role": "assistant", "content": "a"}]})
+file.write_text((row + "\\n") * 40)
+pipeline.read_splits = functools.partial(pipeline.read_splits, split_bytes=1_000_000)
+whole = engine.process_split
+def watched(split, *args, **options):
+    result = whole(split, *args, **options)
+    names = b"".join(hands._thread_names())
+    Path(f"threads-{split.index}").write_text(str(b"fastokens" in names))
+    return result
+engine.process_split = watched
+ifttool.mask(file, "out", workers=2, date="2026-01-31")
+print(*[path.read_text() for path in sorted(Path().glob("threads-*"))])
+"""
+    env = {} if wanted is None else {"FASTOKENS_BPE_THREADS": wanted}
+    assert run_python(PRELUDE + script, cwd=tmp_path, **env).split() == [str(one) for one in expected]
+
+
 def test_errors_are_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
     script = """
 from ifttool.errors import InputChanged, UsageError

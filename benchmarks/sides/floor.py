@@ -3,6 +3,7 @@
 import argparse
 import json
 import multiprocessing
+import os
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -46,6 +47,8 @@ def main() -> None:
 
 def _work(given: argparse.Namespace, bounds: dict[str, list[int]], encode: Encode, share: int) -> None:
     """One process's share of the rows."""
+    if given.processes > 1:  # as ifttool's own workers do
+        os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
     count = len(bounds["texts"]) - 1
     low, high = count * share // given.processes, count * (share + 1) // given.processes
     decoder = msgspec.json.Decoder()
