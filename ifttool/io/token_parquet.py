@@ -1,10 +1,10 @@
 """Parquet files of token lists, written in little more than half of Arrow's time, and smaller.
 
-Arrow's writer goes value by value through levels, dictionaries and masks, four columns a token; that was two fifths of
-a run (``benchmarks/writing.py``). This one knows that all columns are lists of small integers without nulls, and does
-each step for a whole row group (:mod:`ifttool.io.token_pages`). What it writes is plain Parquet: version 1 data pages,
-dictionary encoding, zstd, page checksums. The format: ``parquet.thrift`` and ``Encodings.md`` of apache/parquet-format
-2.10.
+Arrow's writer goes value by value through levels, dictionaries and masks, four columns a token
+(``benchmarks/writing.py`` has both). This one knows that all columns are lists of small integers without nulls, and
+does each step for a whole row group (:mod:`ifttool.io.token_pages`). What it writes is plain Parquet: version 1 data
+pages, dictionary encoding, zstd, page checksums. The format: ``parquet.thrift`` and ``Encodings.md`` of
+apache/parquet-format 2.10.
 """
 
 import base64
