@@ -16,7 +16,7 @@ from ifttool.prepared import Prepared
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, RawRow
 from ifttool.samples import Origin
-from ifttool.template.analyser import MAX_SHAPES, Analyser
+from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis, Layout
 from ifttool.template.trajectory.memory import Arrangement, Assembled
@@ -92,7 +92,6 @@ class Preparer:
         self._eos = eos
         self.analyser = Analyser(template, use_plans=use_plans, accepts=self._is_anchored)
         self.renders: Counter[str] = Counter()
-        self._turns_of: dict[tuple[str, ...], tuple[int, ...]] = {}
         self._has_anchors = has_anchors
         self._may_unroll = recipe.unroll == "auto" or recipe.on_mismatch == "unroll"
         # An EOS is added, and inline reasoning found, by position.
@@ -113,7 +112,7 @@ class Preparer:
         key = None if chooser is None else chooser.key(row.place, conversation)
         if self._selection.everything:
             return (self._sample(row, conversation, self._located(conversation, ()), turn=None, key=key),)
-        turns = self._turns(conversation)
+        turns = self._selection.turns(conversation)
         if not turns:
             raise RowError("IFT401", "the conversation has no turn to train on")
         if self._recipe.unroll != "always":
@@ -125,18 +124,6 @@ class Preparer:
             located = self._located(part, self._selection.turns(part))
             parts.append(self._sample(row, part, located, turn=len(part.messages) - 1, key=key))
         return parts
-
-    def _turns(self, conversation: Conversation) -> tuple[int, ...]:
-        """The turns to train on: of plain chats they follow from the roles alone."""
-        roles = conversation.roles
-        if roles is None:
-            return tuple(self._selection.turns(conversation))
-        turns = self._turns_of.get(roles)
-        if turns is None:
-            turns = tuple(self._selection.turns(conversation))
-            if len(self._turns_of) < MAX_SHAPES:
-                self._turns_of[roles] = turns
-        return turns
 
     def _located(self, conversation: Conversation, turns: Sequence[int]) -> "_Located":
         found = self.analyser.assemble(conversation, turns) if self._outlines else None

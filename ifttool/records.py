@@ -60,12 +60,9 @@ class Conversation(msgspec.Struct, frozen=True, gc=False):
         train: One entry a message: the row's own decision to train on it (True/False), or None when
             the policy decides.
         id: The row's identifier when it has one.
-        roles: The role of each message if all of them are a role and a text, in this order, and nothing is flagged;
-            None if they aren't, or if nobody has looked.
     """
 
     messages: list[Message]
     tools: list[dict[str, Any]] | None = None
     train: tuple[bool | None, ...] = ()
     id: str | None = None
-    roles: tuple[str, ...] | None = None

@@ -20,7 +20,7 @@ from typing import Any
 
 from ifttool.errors import RowError, UsageError
 from ifttool.formats.alpaca import from_alpaca
-from ifttool.formats.messages import PREFERENCE_KEYS, from_messages, read_plain
+from ifttool.formats.messages import from_messages
 from ifttool.formats.prompt_completion import from_prompt_completion, from_text
 from ifttool.formats.sharegpt import from_sharegpt
 from ifttool.formats.tool_calls import ToolArguments, parse_embedded
@@ -46,7 +46,7 @@ _REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Format → the sets of keys of which it needs one."""
 
-_OF_MESSAGES = frozenset(("auto", "messages"))
+_PREFERENCE_KEYS = frozenset(("chosen", "rejected", "label"))
 _SHOWN_KEYS = 12
 
 
@@ -98,8 +98,6 @@ def to_conversation(
             isn't text, ``IFT204`` malformed tool call, ``IFT205`` conflicting training flags.
         UsageError: ``input_format`` isn't one of the above.
     """
-    if input_format in _OF_MESSAGES and (plain := read_plain(row)) is not None:
-        return plain
     if input_format == "auto":
         name = detect_format(row)
         if name is None:
@@ -126,7 +124,7 @@ def _has_roles(conversations: Any) -> bool:
 
 
 def _is_preference(row: dict[str, Any]) -> bool:
-    return not PREFERENCE_KEYS.isdisjoint(row) and (
+    return not _PREFERENCE_KEYS.isdisjoint(row) and (
         "chosen" in row or "rejected" in row or type(row.get("label")) is bool
     )
 

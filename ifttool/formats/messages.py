@@ -13,39 +13,12 @@ from ifttool.formats.tool_calls import (
 from ifttool.formats.training_flags import FLAGS, pop_training_flag
 from ifttool.records import Conversation, Message
 
-PREFERENCE_KEYS = frozenset(("chosen", "rejected", "label"))
-"""Keys of rows that are made for preference training."""
-
 _REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 _PLAIN_KEYS = 2  # role and content
 _ID_KEYS = ("id", "uuid", "conversation_id")
 _ID_SET = frozenset(_ID_KEYS)
-# What a row may say beside its messages.
-_MORE = _ID_SET | {"tools", "functions"} | PREFERENCE_KEYS
 _STRINGS = {str}
 _READ_FURTHER = FLAGS | {"tool_calls", "function_call"}
-
-
-def read_plain(row: dict[str, Any]) -> Conversation | None:
-    """The conversation of a row of plain messages, without tools or an identifier; None for any other row.
-
-    Most rows of chats are like that, and reading them so takes a third of the time.
-    """
-    messages = row.get("messages")
-    if messages.__class__ is not list or not messages or not _MORE.isdisjoint(row):
-        return None
-    roles = []
-    for message in messages:
-        if message.__class__ is not dict or len(message) != _PLAIN_KEYS:
-            return None
-        first, second = message
-        if first != "role" or second != "content":
-            return None
-        role = message["role"]
-        if not role or not (role.__class__ is message["content"].__class__ is str):
-            return None
-        roles.append(role)
-    return Conversation(messages, roles=(*roles,))
 
 
 def from_messages(row: dict[str, Any], tool_arguments: ToolArguments) -> Conversation:

@@ -85,27 +85,6 @@ def _sums(flags: npt.NDArray[np.bool_], stops: npt.NDArray[np.int64]) -> npt.NDA
     return np.diff(before[stops], prepend=0)
 
 
-def is_shallow(data: bytes, value: Any, most_keys: int) -> bool:
-    """Whether the keys of a row and of the objects in its lists (messages) are all there are, and none occurs twice.
-
-    Looks at no value below these, which makes it three times as fast as the full count. If these are all keys there
-    are, then nothing but bare lists can lie deeper, and a line of few brackets isn't too deep.
-
-    Args:
-        data: Valid JSON text.
-        value: What it decodes to.
-        most_keys: From :class:`KeyCounter`.
-    """
-    try:
-        keys = dict.__len__(value)
-        for item in value.values():
-            if item.__class__ is list:
-                keys += sum(map(dict.__len__, item))
-    except TypeError:  # not an object
-        return False
-    return keys == most_keys and data.count(b"[") < _SUSPICIOUS_BRACKETS
-
-
 def find_duplicate_key(data: bytes, value: Any, *, most_keys: int | None = None) -> str | None:
     """Look for a key that occurs twice in one object, at any depth.
 
@@ -121,6 +100,8 @@ def find_duplicate_key(data: bytes, value: Any, *, most_keys: int | None = None)
         DepthError: ``value`` is nested deeper than ``MAX_DEPTH``.
     """
     at_most = data.count(b":") if most_keys is None else most_keys
+    if _count_outer_keys(value) == at_most and data.count(b"[") < _SUSPICIOUS_BRACKETS:
+        return None
     keys = _count_keys(value, MAX_DEPTH)
     if keys == at_most or (most_keys is None and keys == _most_keys(data)):
         return None
@@ -133,6 +114,22 @@ def find_duplicate_key(data: bytes, value: Any, *, most_keys: int | None = None)
 
     json.loads(data, object_pairs_hook=check)
     return duplicates[0] if duplicates else None
+
+
+def _count_outer_keys(value: Any) -> int:
+    """Count the keys of a row and of the objects in its lists (messages); -1 for a value of another shape.
+
+    Looks at no value below these, which makes it three times as fast as the full count. If these are all keys there
+    are, then nothing but bare lists can lie deeper, and a line of few brackets isn't too deep.
+    """
+    try:
+        keys = dict.__len__(value)
+        for item in value.values():
+            if type(item) is list:
+                keys += sum(map(dict.__len__, item))
+    except TypeError:  # not an object
+        return -1
+    return keys
 
 
 def _count_keys(value: Any, levels: int) -> int:

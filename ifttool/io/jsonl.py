@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ifttool.errors import RowError
-from ifttool.io.json_structure import MAX_DEPTH, DepthError, find_duplicate_key, is_shallow
+from ifttool.io.json_structure import MAX_DEPTH, DepthError, find_duplicate_key
 
 _DECODER = msgspec.json.Decoder()
 _ERROR_OFFSET = re.compile(r"\(byte (\d+)\)")
@@ -49,8 +49,7 @@ def decode_row(data: bytes, *, terminated: bool = True, most_keys: int | None = 
         value = _decode(data, terminated=terminated)  # says what is wrong
     if type(value) is not dict:
         raise RowError("IFT104", f"the line holds {_TYPE_NAMES[type(value)]}, not an object")
-    if most_keys is None or not is_shallow(data, value, most_keys):
-        _check_structure(data, value, most_keys)
+    _check_structure(data, value, most_keys)
     return value
 
 

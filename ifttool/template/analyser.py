@@ -82,7 +82,6 @@ class Analyser:
         self._shapes: dict[Any, _Shape] = {}
         self._kinds: dict[Any, int] = {}
         self._plain: dict[str, int] = {}
-        self._chats: dict[tuple[str, ...], tuple[int, ...]] = {}
         self._pieces = 0
         self._pieced = Pieced(template, self._trace_located, accepts)
         self._flat = self._replays = 0
@@ -150,19 +149,8 @@ class Analyser:
                 return Analysis(plan.layout, texts)
         return None
 
-    def _kinds_of(self, conversation: Conversation) -> tuple[int, ...]:
+    def _kinds_of(self, conversation: Conversation) -> list[int]:
         """The number of each message's kind: what it looks like before any of its text is read."""
-        roles = conversation.roles
-        if roles is None:
-            return self._numbered(conversation)
-        kinds = self._chats.get(roles)
-        if kinds is None:
-            kinds = self._numbered(conversation)
-            if len(self._chats) < MAX_SHAPES:
-                self._chats[roles] = kinds
-        return kinds
-
-    def _numbered(self, conversation: Conversation) -> tuple[int, ...]:
         kinds, plain = self._kinds, self._plain
         found = []
         for message in conversation.messages:
@@ -184,10 +172,10 @@ class Analyser:
             if key[1:] == (*_PLAIN_KEYS, str, str):
                 plain[message["role"]] = number
             found.append(number)
-        return tuple(found)
+        return found
 
-    def _shape(self, kinds: tuple[int, ...], conversation: Conversation, turns: Sequence[int]) -> _Shape:
-        key = (kinds, conversation.tools is None, tuple(turns))
+    def _shape(self, kinds: Sequence[int], conversation: Conversation, turns: Sequence[int]) -> _Shape:
+        key = (tuple(kinds), conversation.tools is None, tuple(turns))
         entry = self._shapes.pop(key, None) or _Shape()
         self._shapes[key] = entry  # last in the dict: seen most recently
         while len(self._shapes) > MAX_SHAPES or self._pieces > MAX_PIECES:
