@@ -18,11 +18,9 @@ from ifttool.worker import Worker
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# One shard comes of at most about this much JSONL: some 4-8 M tokens. Larger ones leave workers idle at the end of a
-# run, smaller ones aren't worth opening. Shard boundaries depend on it and on the input alone.
+# One shard comes of about this much JSONL: some 4-8 M tokens. Larger ones leave workers idle at the end of a run,
+# smaller ones aren't worth opening. Shard boundaries depend on it and on the input alone.
 SPLIT_BYTES = 16 << 20
-# Splits of a file are alike and come by fours: of five, two workers would do three one after the other.
-_BY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +97,7 @@ def read_splits(
 
 def _splits_of(source: str, index: int, stdin: BinaryIO | None, split_bytes: int) -> Iterator[Split]:
     if source != STDIN and Path(source).is_file() and probe(source) == "plain":
-        target = _even_bytes(Path(source).stat().st_size, split_bytes)
-        for number, part in enumerate(split_ranges(source, target_bytes=target), index):
+        for number, part in enumerate(split_ranges(source, target_bytes=split_bytes), index):
             yield Split(number, source, part)
         return
     items: list[RawRow | SkippedLine] = []
@@ -113,14 +110,6 @@ def _splits_of(source: str, index: int, stdin: BinaryIO | None, split_bytes: int
             index, items, held = index + 1, [], 0
     if items:
         yield Split(index, source, items=items)
-
-
-def _even_bytes(size: int, most: int) -> int:
-    """The size of equal splits of a file, none above ``most``, so many that two or four workers end together."""
-    number = max(1, -(-size // most))
-    if number > _BY // 2:
-        number = -(-number // _BY) * _BY
-    return max(1, -(-size // number))
 
 
 def process_split(split: Split, worker: Worker, paths: PartPaths, *, schema: "pa.Schema") -> SplitResult:
