@@ -22,8 +22,10 @@ from benchmarks import data
 from benchmarks.common import Options, Result, script
 from ifttool.errors import RowError
 from ifttool.formats import to_conversation
+from ifttool.formats.plain import read_plain_chat
+from ifttool.io.json_structure import KeyCounter
 from ifttool.memory import tune_process
-from ifttool.records import Conversation
+from ifttool.records import Conversation, Place, PlainChat, RawRow
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate, aliased
 from ifttool.template.sources import load_template
@@ -59,9 +61,10 @@ def _jinja(text: str) -> jinja2.Template:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One conversation, ready for both sides."""
+    """One conversation, ready for both sides; ``chat`` is what the worker reads of a plain one."""
 
     conversation: Conversation
+    chat: PlainChat | None
     turns: tuple[int, ...]
     variables: dict[str, Any]
 
@@ -86,8 +89,14 @@ def _cases(kind: str, options: Options) -> list[Case]:
             "documents": None,
             "add_generation_prompt": False,
         }
-        found.append(Case(conversation, turns, variables))
+        found.append(Case(conversation, _plain(row), turns, variables))
     return found
+
+
+def _plain(row: dict[str, Any]) -> PlainChat | None:
+    line = json.dumps(row, ensure_ascii=False).encode()
+    keys, heads = KeyCounter().count(line + b"\n")
+    return read_plain_chat(RawRow(Place("", 1, 0, len(line)), line, most_keys=keys[0], role_heads=heads[0]))
 
 
 def _jinja_side(text: str) -> Render:
@@ -100,7 +109,9 @@ def _plans_side(text: str) -> Render:
     analyser = Analyser(_chat_template(text))
 
     def render(case: Case) -> str:
-        conversation, turns = case.conversation, case.turns
+        conversation, chat, turns = case.conversation, case.chat, case.turns
+        if chat is not None and (printed := analyser.print_plain(chat, turns)) is not None:
+            return printed[1]
         return (analyser.assemble(conversation, turns) or analyser.analyse(conversation, turns)).text
 
     return render

@@ -26,8 +26,12 @@ class Composition(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         roles: The role of each message.
         verdicts: For each located turn, its verdict and whether it ends in an end-of-turn token.
-        layouts: What the text is made of, in order; they hold no turns.
+        layouts: What the text is made of, in order.
         turns: The located turns.
+        trained: How many turns are trained.
+        verdict: The worst verdict, or ``none``.
+        mismatch: The worst verdict that the recipe refuses; None if there is none.
+        unrolls: Whether the conversations are to be unrolled instead.
         derived: What others have worked out from it, by what did.
     """
 
@@ -35,7 +39,32 @@ class Composition(msgspec.Struct, frozen=True, eq=False):
     verdicts: Sequence[tuple[Verdict, bool]]
     layouts: Sequence[Layout]
     turns: Sequence[Surrounding]
+    trained: int
+    verdict: str
+    mismatch: Verdict | None
+    unrolls: bool
     derived: dict[object, Any] = msgspec.field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        roles: Sequence[str],
+        verdicts: Sequence[tuple[Verdict, bool]],
+        layouts: Sequence[Layout],
+        turns: Sequence[Surrounding],
+    ) -> "Composition":
+        """A composition with what follows from its turns."""
+        verdict = _worst([verdict for verdict, _ in verdicts])
+        return cls(
+            roles,
+            verdicts,
+            layouts,
+            turns,
+            trained=sum(len(turn.policy.turns) for turn in turns),
+            verdict="none" if verdict is None else verdict.value,
+            mismatch=_worst([turn.policy.mismatch for turn in turns if turn.policy.mismatch is not None]),
+            unrolls=any(turn.policy.unrolls for turn in turns),
+        )
 
 
 class Outline(msgspec.Struct, frozen=True, eq=False):
@@ -68,6 +97,6 @@ class Outline(msgspec.Struct, frozen=True, eq=False):
         return self.parts.turns
 
 
-def worst(verdicts: Sequence[Verdict]) -> Verdict | None:
-    """The worst verdict; None without any."""
+def _worst(verdicts: Sequence[Verdict]) -> Verdict | None:
+    """None without any."""
     return next((verdict for verdict in WORST_FIRST if verdict in verdicts), None)

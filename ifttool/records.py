@@ -42,12 +42,15 @@ class RawRow(msgspec.Struct, frozen=True, gc=False):
         data: Its exact bytes, without the line end.
         terminated: False for a last line without ``\\n``, which may still be being written.
         most_keys: How many keys the JSON objects in it can have at most; None if its reader didn't count.
+        role_heads: How many objects in it begin with the key ``role``, of those that have it and no other key like it;
+            0 if its reader didn't count.
     """
 
     place: Place
     data: bytes
     terminated: bool = True
     most_keys: int | None = None
+    role_heads: int = 0
 
 
 class Conversation(msgspec.Struct, frozen=True, gc=False):
@@ -66,3 +69,24 @@ class Conversation(msgspec.Struct, frozen=True, gc=False):
     tools: list[dict[str, Any]] | None = None
     train: tuple[bool | None, ...] = ()
     id: str | None = None
+
+
+class PlainMessage(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """A message that is a role and a text."""
+
+    role: str
+    content: str
+
+
+class PlainChat(msgspec.Struct, frozen=True, gc=False):
+    """A conversation of plain messages without tools or training flags: what most rows of chat data are.
+
+    Attributes:
+        messages: The messages, the role the first key of each in the row.
+        roles: Their roles.
+        id: The row's identifier when it has one.
+    """
+
+    messages: list[PlainMessage]
+    roles: tuple[str, ...]
+    id: str | None

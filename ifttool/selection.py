@@ -1,6 +1,7 @@
 """Which turns are trained: the grammar of ``--train-on``."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ifttool.errors import UsageError
@@ -51,9 +52,11 @@ class Selection:
         A message's own ``train`` flag decides where it has one, except that ``last`` still leaves out all but the
         last.
         """
-        roles = self.roles
-        turns = [index for index, message in enumerate(conversation.messages) if message["role"] in roles]
-        if conversation.train:
-            flags = enumerate(conversation.train)
-            turns = [index for index, flag in flags if (index in turns if flag is None else flag)]
+        return self.turns_of([message["role"] for message in conversation.messages], conversation.train)
+
+    def turns_of(self, roles: Sequence[str], train: Sequence[bool | None] = ()) -> list[int]:
+        """The same from the roles of the messages and their flags, if they have any."""
+        turns = [index for index, role in enumerate(roles) if role in self.roles]
+        if train:
+            turns = [index for index, flag in enumerate(train) if (index in turns if flag is None else flag)]
         return turns if self.last is None else turns[-self.last :]

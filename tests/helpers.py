@@ -14,6 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
+from ifttool.io.json_structure import KeyCounter
+from ifttool.records import Place, RawRow
+
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = ROOT / "samples"
 TINY = {
@@ -39,6 +42,13 @@ def chat(*contents: str, **extra: Any) -> dict[str, Any]:
     roles = ("user", "assistant")
     messages = [{"role": roles[index % 2], "content": content} for index, content in enumerate(contents)]
     return {"messages": messages, **extra}
+
+
+def raw_row(item: Any, line: int = 1) -> RawRow:
+    """A row as a reader gives it, from its bytes or what they decode to."""
+    data = item if isinstance(item, bytes) else json.dumps(item).encode()
+    keys, heads = KeyCounter().count(data + b"\n")
+    return RawRow(Place("test", line, 0, len(data)), data, most_keys=keys[0], role_heads=heads[0])
 
 
 @dataclass(frozen=True)

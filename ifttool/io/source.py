@@ -244,7 +244,8 @@ def _lines(
     try:
         for chunk in chunks:
             pieces = chunk.split(b"\n")
-            keys: list[int | None] = [*counter.count(chunk)]
+            counted, heads = counter.count(chunk)
+            keys: list[int | None] = [*counted]
             tail = pieces.pop()
             if pieces and (held or dropped):
                 if dropped:
@@ -253,13 +254,13 @@ def _lines(
                     yield _too_long(source, line, start, size - (last_byte == b"\r"))
                     start += size + 1
                     line += 1
-                    del pieces[0], keys[0]
+                    del pieces[0], keys[0], heads[0]
                 else:
                     pending.append(pieces[0])
                     pieces[0], keys[0] = b"".join(pending), None
                 pending, held, dropped = [], 0, 0
-            for data, most_keys in zip(pieces, keys, strict=True):
-                item = _row(data, source, line, start, most_keys=most_keys, max_line_bytes=max_line_bytes)
+            for data, most_keys, role_heads in zip(pieces, keys, heads, strict=True):
+                item = _row(data, Place(source, line, start, len(data)), most_keys, role_heads, max_line_bytes)
                 rows += type(item) is RawRow
                 yield item
                 start += len(data) + 1
@@ -281,7 +282,8 @@ def _lines(
     if dropped:
         yield _too_long(source, line, start, dropped - (last_byte == b"\r"))
     elif held:
-        item = _row(b"".join(pending), source, line, start, most_keys=None, max_line_bytes=max_line_bytes)
+        data = b"".join(pending)
+        item = _row(data, Place(source, line, start, len(data)), None, 0, max_line_bytes)
         yield RawRow(item.place, item.data, False) if type(item) is RawRow else item
 
 
@@ -289,24 +291,25 @@ _OPENS, _CLOSES = b"{}"
 
 
 def _row(
-    data: bytes, source: str, line: int, start: int, *, most_keys: int | None, max_line_bytes: int
+    data: bytes, place: Place, most_keys: int | None, role_heads: int, max_line_bytes: int
 ) -> RawRow | SkippedLine:
+    """The row on a line that stands at a place, line end and byte order mark taken off."""
     if data:
         if data[0] == _OPENS and data[-1] == _CLOSES and len(data) <= max_line_bytes:  # nearly every line
-            return RawRow(Place(source, line, start, len(data)), data, True, most_keys)
+            return RawRow(place, data, True, most_keys, role_heads)
+        start = place.byte_start
         if data[-1] == 13:
             data = data[:-1]
         # Indexing is cheaper than startswith, and this runs for every line.
         if data and data[0] == 0xEF and data.startswith(_BOM):
             data = data[3:]
             start += 3
-    size = len(data)
-    place = Place(source, line, start, size)
-    if size > max_line_bytes:
-        return _too_long(source, line, start, size)
+        place = Place(place.source, place.line, start, len(data))
+    if len(data) > max_line_bytes:
+        return _too_long(place.source, place.line, place.byte_start, len(data))
     if not data or data.isspace():
         return SkippedLine(place)
-    return RawRow(place, data, True, most_keys)
+    return RawRow(place, data, True, most_keys, role_heads)
 
 
 def _too_long(source: str, line: int, start: int, size: int) -> SkippedLine:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ifttool.errors import RowError
-from ifttool.records import Conversation, Message
+from ifttool.records import Conversation, Message, PlainChat
 from ifttool.template.chat_template import ChatTemplate, TracedRender
-from ifttool.template.layout import Analysis, lay_out, located
+from ifttool.template.layout import Analysis, Layout, lay_out, located
 from ifttool.template.perturb import perturbed
 from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.symbols import Guard, Structure, tag
@@ -80,6 +80,7 @@ class Analyser:
         self._template = template
         self._use_plans = use_plans
         self._shapes: dict[Any, _Shape] = {}
+        self._plain_shapes: dict[Any, _Shape] = {}
         self._kinds: dict[Any, int] = {}
         self._plain: dict[str, int] = {}
         self._pieces = 0
@@ -95,7 +96,7 @@ class Analyser:
         """
         if not self._use_plans:
             return self._trace(conversation, turns, general=False).analysis
-        shape = self._shape(self._kinds_of(conversation), conversation, turns)
+        shape = self._shape(self._kinds_of(conversation), turns, has_tools=conversation.tools is not None)
         replayed = self._replayed(shape, conversation)
         if replayed is not None:
             return replayed
@@ -107,13 +108,22 @@ class Analyser:
             self._add_plan(shape, conversation, turns, traced)
         return traced.analysis
 
+    def print_plain(self, chat: PlainChat, turns: tuple[int, ...]) -> tuple[Layout, str] | None:
+        """Render a plain chat by a plan there is already, its turns located in the layout; None without such a plan."""
+        for plan in self._plain_shape(chat.roles, turns).plans:
+            if plan.printer is not None and (text := plan.printer(chat.messages)) is not None:
+                self.way = "plan"
+                self._replays += 1
+                return plan.layout, text
+        return None
+
     def assemble(self, conversation: Conversation, turns: Sequence[int]) -> Analysis | Assembled | None:
         """Render a conversation and locate turns by a plan, or put it together from segments; None if neither can.
 
         A shape that comes again and again gets a plan, which is ten times faster; the others never need one.
         """
         kinds = self._kinds_of(conversation)
-        shape = self._shape(kinds, conversation, turns)
+        shape = self._shape(kinds, turns, has_tools=conversation.tools is not None)
         texts = self._replayed(shape, conversation)
         if texts is not None:
             return texts
@@ -174,13 +184,25 @@ class Analyser:
             found.append(number)
         return found
 
-    def _shape(self, kinds: Sequence[int], conversation: Conversation, turns: Sequence[int]) -> _Shape:
-        key = (tuple(kinds), conversation.tools is None, tuple(turns))
+    def _plain_shape(self, roles: tuple[str, ...], turns: tuple[int, ...]) -> _Shape:
+        key = (roles, turns)
+        shape = self._plain_shapes.get(key)
+        if shape is None:
+            kinds = [self._plain.get(role, -1) for role in roles]
+            if -1 in kinds:
+                return _Shape()
+            shape = self._plain_shapes[key] = self._shape(kinds, turns, has_tools=False)
+        return shape
+
+    def _shape(self, kinds: Sequence[int], turns: Sequence[int], *, has_tools: bool) -> _Shape:
+        key = (tuple(kinds), has_tools, tuple(turns))
         entry = self._shapes.pop(key, None) or _Shape()
         self._shapes[key] = entry  # last in the dict: seen most recently
         while len(self._shapes) > MAX_SHAPES or self._pieces > MAX_PIECES:
             forgotten = self._shapes.pop(next(iter(self._shapes)))
             self._pieces -= forgotten.pieces
+            # Looked up again, those still in use are among the last.
+            self._plain_shapes.clear()
         return entry
 
     def _add_plan(self, shape: _Shape, conversation: Conversation, turns: Sequence[int], traced: _Traced) -> None:

@@ -102,8 +102,6 @@ class AnchorMasks:
         self._control = control
         self._extensions = None if splits else Extensions(tokenizer)
         self._headers: dict[str, list[int]] = {}
-        # Parts of outlines live as long as their program, which lives as long as the worker.
-        self._parts: dict[Layout, tuple[int, ...] | None] = {}
 
     def masks(
         self, ids: IntArray, rows: LongArray, anchors: Sequence[Anchors | None]
@@ -221,10 +219,11 @@ class AnchorMasks:
 
     def _own(self, part: Layout) -> tuple[int, ...] | None:
         """Ids of the control tokens in a part; None if they depend on the row."""
-        if part not in self._parts:
+        if self not in part.derived:
             expected = self._control.expected_in(part)
-            self._parts[part] = None if expected is None else tuple(item.token for item in expected)
-        return self._parts[part]
+            part.derived[self] = None if expected is None else tuple(item.token for item in expected)
+        found: tuple[int, ...] | None = part.derived[self]
+        return found
 
     def _find(self, policy: Policy) -> Anchors | None:
         if policy.reasoning:

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -13,11 +13,11 @@ import tokenizers
 
 import ifttool.encode
 import ifttool.worker
-from helpers import ROOT
+from helpers import ROOT, raw_row
 from ifttool.errors import RowError
 from ifttool.ledger import Tally
 from ifttool.recipe import Recipe, parse_date
-from ifttool.records import Place, RawRow
+from ifttool.records import Place
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.tokenizer.control import ControlTokens
 from ifttool.tokenizer.load import Tokenizer, load_tokenizer
@@ -185,7 +185,7 @@ def run(worker: Worker, rows: Sequence[Row]) -> Outcome:
 
     tally = Tally()
     samples: list[Sample] = []
-    for batch in worker.samples(_raw(rows), tally, refuse):
+    for batch in worker.samples([raw_row(row, line) for line, row in enumerate(rows, start=1)], tally, refuse):
         ids, mask, bounds = batch.ids.tolist(), batch.mask.tolist(), batch.rows.tolist()
         for index, origin in enumerate(batch.origins):
             own = slice(bounds[index], bounds[index + 1])
@@ -201,12 +201,6 @@ def only(worker: Worker, row: Row) -> Sample:
     outcome = run(worker, [row])
     assert (len(outcome.samples), outcome.left_out) == (1, [])
     return outcome.samples[0]
-
-
-def _raw(rows: Sequence[Row]) -> Iterator[RawRow]:
-    for number, item in enumerate(rows, start=1):
-        data = json.dumps(item).encode()
-        yield RawRow(Place("test", number, 0, len(data)), data)
 
 
 def marked(worker: Worker, sample: Sample) -> str:

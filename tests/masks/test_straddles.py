@@ -1,6 +1,5 @@
 """Tokens that straddle the start of a completion, found in ids alone: compared with offsets, turn by turn."""
 
-import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -12,9 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from helpers import raw_row
 from ifttool.encode import row_mask
 from ifttool.prepared import Prepared
-from ifttool.records import Place, RawRow
 from ifttool.tokenizer.encoded import EncodedBatch
 from ifttool.tokenizer.extension import Extensions, spells_bytes
 from ifttool.tokenizer.load import load_tokenizer
@@ -78,7 +77,7 @@ class Ways:
 
     def check(self, *rows: Row) -> None:
         encoder = self._made._encoder
-        samples = [sample for item in rows for sample in self._made._preparer.prepare(_raw(item))]
+        samples = [sample for item in rows for sample in self._made._preparer.prepare(raw_row(item))]
         flat = encoder.flat(samples)
         _, is_quick, counted = encoder._anchors.masks(*flat, [encoder._anchors_of(sample) for sample in samples])
         assert not counted[~is_quick].any()
@@ -103,11 +102,6 @@ class Ways:
             prompts.row(index).ids.tolist() != exact.ids[exact.starts < start].tolist()
             for index, start in enumerate(sample.starts)
         )
-
-
-def _raw(item: Row) -> RawRow:
-    data = json.dumps(item).encode()
-    return RawRow(Place("test", 1, 0, len(data)), data)
 
 
 @cache

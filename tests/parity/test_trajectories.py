@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ifttool.errors import RowError
-from ifttool.records import Conversation
+from ifttool.records import Conversation, PlainMessage
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis, located
@@ -274,6 +274,8 @@ class Planned:
     def holds(self, plan: Plan, conversation: Conversation, turns: Sequence[int]) -> bool | None:
         """Whether a plan gives what the template makes of a conversation; None if it isn't the one."""
         texts = plan.replay(conversation.messages, conversation.tools, self._kwargs)
+        if not _printed_alike(plan, conversation, texts):
+            return False
         if texts is None:
             return None
         try:
@@ -281,6 +283,17 @@ class Planned:
         except RowError:
             return False
         return located(Analysis(plan.layout, texts)) == expected
+
+
+def _printed_alike(plan: Plan, conversation: Conversation, texts: Sequence[str] | None) -> bool:
+    """Whether a plan prints a plain chat as it replays it; True for what isn't a plain chat."""
+    plain = [*conversation.messages] if conversation.tools is None else [{}]
+    if any([*map(type, message.values())] != [str, str] or [*message] != ["role", "content"] for message in plain):
+        return True
+    if plan.printer is None:
+        return True
+    printed = plan.printer([PlainMessage(**message) for message in plain])
+    return printed == (None if texts is None else "".join(texts))
 
 
 def misled(name: str, *, sources: int, count: int, seed: int = 11) -> tuple[list[Any], int, int]:

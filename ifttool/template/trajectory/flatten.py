@@ -8,8 +8,8 @@ they were asked at. Tracing the whole conversation would give the same plan for 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ifttool.template.compiler import is_nodes
 from ifttool.template.layout import Analysis, Layout, lay_out
-from ifttool.template.plan import is_nodes
 from ifttool.template.symbols import Guard, Json, Leaf, Node, Piece, Structure, signature
 from ifttool.template.tracing import is_fixed, merged_pieces
 from ifttool.template.trajectory.affine import Affine

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from ifttool.template.compiler import Compiler
 from ifttool.template.layout import Layout
-from ifttool.template.plan import Compiler
 from ifttool.template.symbols import Guard, Structure, owner
 from ifttool.template.trajectory.affine import (
     ITEM,

@@ -13,8 +13,8 @@ import msgspec
 
 from ifttool.records import Message
 from ifttool.template.chat_template import TracedRender
+from ifttool.template.compiler import is_nodes
 from ifttool.template.layout import Layout, TurnLayout, lay_out
-from ifttool.template.plan import is_nodes
 from ifttool.template.symbols import Guard, Node, Piece
 from ifttool.template.trajectory.affine import ITEM, Affine
 from ifttool.template.trajectory.beginnings import Beginning, Beginnings
