@@ -403,7 +403,7 @@ mask("calm", workers=1)
 
 
 @needs_forks
-@pytest.mark.parametrize(("wanted", "expected"), [(None, [False, False]), ("2", [True, True])])
+@pytest.mark.parametrize(("wanted", "expected"), [(None, [False] * 4), ("2", [True] * 4)])
 def test_encoders_of_workers_have_one_thread_each(tmp_path: Path, wanted: str | None, expected: list[bool]) -> None:
     pytest.importorskip("fastokens")
     script = """

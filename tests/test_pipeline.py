@@ -211,10 +211,18 @@ def test_shards_depend_on_the_input_alone(tmp_path: Path, chats: Path, monkeypat
     ifttool.mask(chats, tmp_path / "many")
     ifttool.mask(chats, tmp_path / "many.parquet")
     shards = read_manifest(tmp_path / "many")["shards"]
-    assert [shard["path"] for shard in shards] == [f"data/train-{n:05d}-of-00003.parquet" for n in range(3)]
+    assert [shard["path"] for shard in shards] == [f"data/train-{n:05d}-of-00004.parquet" for n in range(4)]
     assert read_shards(tmp_path / "many") == read_shards(tmp_path / "one")
     assert read_provenance(tmp_path / "many") == read_provenance(tmp_path / "one")
     assert pq.read_table(tmp_path / "many.parquet") == pq.read_table(tmp_path / "one.parquet")
+
+
+@pytest.mark.parametrize(("size", "count"), [(0, 1), (1, 1), (16, 1), (17, 4), (74, 4), (90, 4), (115, 8), (200, 12)])
+def test_splits_of_a_file_are_alike_and_come_by_fours(tmp_path: Path, size: int, count: int) -> None:
+    (tmp_path / "in.jsonl").write_bytes(b"{}       \n" * (100 * size))
+    splits = list(read_splits([str(tmp_path / "in.jsonl")], split_bytes=16_000))
+    assert len(splits) == count
+    assert max(split.size for split in splits) - min(split.size for split in splits) <= 10 * count
 
 
 # --- whole or absent ----------------------------------------------------------------------------------

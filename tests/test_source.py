@@ -317,14 +317,16 @@ def test_unreadable_files(tmp_path: Path) -> None:
     lines=st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"")), max_size=40),
     target=st.integers(1, 120),
     end=st.sampled_from([b"", b"\n"]),
+    most=st.none() | st.integers(1, 5),
 )
-@example(lines=[b":"], target=1, end=b"")  # fewer characters than stand before the colon after a key
+@example(lines=[b":"], target=1, end=b"", most=None)  # fewer characters than stand before the colon after a key
 @settings(max_examples=60, deadline=None)
-def test_ranges_together_give_the_whole_file(lines: list[bytes], target: int, end: bytes) -> None:
+def test_ranges_together_give_the_whole_file(lines: list[bytes], target: int, end: bytes, most: int | None) -> None:
     data = b"{}\n" + b"\n".join(lines) + end
     with tempfile.TemporaryDirectory() as folder:
         source = write(Path(folder), data)
-        ranges = list(split_ranges(source, target_bytes=target))
+        ranges = list(split_ranges(source, target_bytes=target, most=most))
+        assert most is None or len(ranges) <= most
         assert [r.start for r in ranges] == [0] + [r.stop for r in ranges[:-1]]
         assert ranges[-1].stop == len(data)
         assert all(data[r.stop - 1 : r.stop] == b"\n" for r in ranges[:-1])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ifttool.io.token_pages import numbers_beside, numbers_of
 from ifttool.io.token_parquet import TokenParquetWriter, is_of_tokens
 from ifttool.packing.schema import LAYOUTS, packed_schema
 from ifttool.packing.schema import PROVENANCE_SCHEMA as PACKED_PROVENANCE
@@ -95,6 +96,34 @@ def test_numbers_of_every_width(different: int) -> None:
 
 def _two_wide() -> pa.Schema:
     return pa.schema([field("wide", pa.int32()), field("other", pa.int32())])
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.integers(1, 400).flatmap(lambda most: st.lists(st.integers(0, most), min_size=1, max_size=60)),
+    st.sampled_from([-100, 0, 5, 401]),
+    st.randoms(),
+    st.booleans(),
+)
+def test_labels_are_numbered_by_the_ids_beside_them(ids: list[int], filler: int, chance: Any, odd: bool) -> None:
+    labels = [number if chance.random() < 0.5 else filler for number in ids]
+    if odd:
+        labels[chance.randrange(len(labels))] = 402
+    kind = pa.list_(pa.field("element", pa.int32(), nullable=False))
+    schema = pa.schema([field("input_ids", pa.int32()), field("labels", pa.int32())])
+    batch = pa.RecordBatch.from_arrays([pa.array([rows], kind) for rows in (ids, labels)], schema=schema)
+    assert read(written(schema, batch)).to_pydict() == {"input_ids": [ids], "labels": [labels]}
+
+
+@pytest.mark.parametrize("different", [255, 256, 257, (1 << 16) - 1, 1 << 16])
+def test_a_filler_is_one_number_more(different: int) -> None:
+    ids = np.arange(different, dtype=np.int32)
+    labels = np.where(ids % 3 == 0, np.int32(-100), ids)
+    numbers = numbers_of(ids)
+    assert numbers is not None
+    beside = numbers_beside(labels, ids, numbers)
+    assert (beside is None) == (different == 1 << 16)
+    assert beside is None or beside.dictionary[beside.of].tolist() == labels.tolist()
 
 
 def test_a_part_of_a_batch() -> None:

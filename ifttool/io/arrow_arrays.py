@@ -41,10 +41,14 @@ def string_array(values: Sequence[str | None]) -> pa.Array:
     """Strings, some of them null. Bytes of a path that aren't UTF-8 are escaped as in ``rejects.jsonl``."""
     # Each different one once: a column of a million sources names a few files.
     spelled = {value: (value or "").encode(errors="backslashreplace") for value in dict.fromkeys(values)}
-    texts = [*map(spelled.__getitem__, values)]
-    offsets = np.cumsum([0, *map(len, texts)]).astype(np.int32)
+    if len(spelled) == 1:
+        (text,) = spelled.values()
+        offsets, joined = np.arange(len(values) + 1, dtype=np.int32) * np.int32(len(text)), text * len(values)
+    else:
+        texts = [*map(spelled.__getitem__, values)]
+        offsets, joined = np.cumsum([0, *map(len, texts)]).astype(np.int32), b"".join(texts)
     present = [value is not None for value in values] if None in spelled else ()
-    return _array(pa.string(), len(values), _buffer(offsets), pa.py_buffer(b"".join(texts)), present=present)
+    return _array(pa.string(), len(values), _buffer(offsets), pa.py_buffer(joined), present=present)
 
 
 def _array(kind: pa.DataType, length: int, *buffers: pa.Buffer, present: Sequence[bool] = ()) -> pa.Array:

@@ -38,6 +38,18 @@ class Levels(NamedTuple):
     number: int
 
 
+class Numbers(NamedTuple):
+    """Values by their numbers.
+
+    Attributes:
+        dictionary: The different values.
+        of: The number of each value in it: a boolean, or an integer of 8 or 16 bits.
+    """
+
+    dictionary: _Array
+    of: _Array
+
+
 class Chunk(NamedTuple):
     """The pages of one column in one row group.
 
@@ -78,15 +90,15 @@ def levels_of(offsets: _Array) -> Levels:
     return Levels(_with_size(_packed_bits(repeats)) + _with_size(definition), count)
 
 
-def chunk_of(values: _Array, levels: Levels, compressor: _Compressor) -> Chunk:
+def chunk_of(values: _Array, numbers: Numbers | None, levels: Levels, compressor: _Compressor) -> Chunk:
     """A column's values as pages.
 
     Args:
         values: Values of all rows, one behind the other; int32 or int8.
+        numbers: The same by their numbers; None if they have none.
         levels: Where the rows begin.
         compressor: Compresses each page.
     """
-    numbers = _numbers_of(values)
     if numbers is None:
         page = _data_page(levels, values.astype("<i4", copy=False).tobytes(), PLAIN, compressor)
         return Chunk(page.data, 0, page.uncompressed, (PLAIN, RLE), False)
@@ -97,23 +109,11 @@ def chunk_of(values: _Array, levels: Levels, compressor: _Compressor) -> Chunk:
     return Chunk(first.data + page.data, len(first.data), uncompressed, (PLAIN, RLE, RLE_DICTIONARY), True)
 
 
-class _Numbers(NamedTuple):
-    """Values by their numbers.
-
-    Attributes:
-        dictionary: The different values.
-        of: The number of each value in it: a boolean, or an integer of 8 or 16 bits.
-    """
-
-    dictionary: _Array
-    of: _Array
-
-
-def _numbers_of(values: _Array) -> _Numbers | None:
+def numbers_of(values: _Array) -> Numbers | None:
     """The different values, the most frequent first, and each one's number; None if they are too many."""
     low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
     if high - low <= 1:
-        return _Numbers(np.array([low, high]), values != low)
+        return Numbers(np.array([low, high]), values != low)
     if high - low >= _LARGEST_TABLE:
         return None
     at = values.astype(np.intp)
@@ -127,10 +127,34 @@ def _numbers_of(values: _Array) -> _Numbers | None:
     there = there[np.argsort(rare, kind="stable")]
     number = np.zeros(len(counts), np.uint8 if len(there) <= 1 << 8 else np.uint16)
     number[there] = np.arange(len(there))
-    return _Numbers(there + low, number[at])
+    return Numbers(there + low, number.take(at))
 
 
-def _packed(numbers: _Numbers) -> bytes:
+def numbers_beside(values: _Array, others: _Array, numbers: Numbers) -> Numbers | None:
+    """Numbers of values that are those of another column or else always the same one, such as labels; None for others.
+
+    Takes a third of the time of :func:`numbers_of`.
+
+    Args:
+        values: The values.
+        others: Those of another column.
+        numbers: The others by their numbers.
+    """
+    if values.dtype != others.dtype or len(values) != len(others) or not len(values):
+        return None
+    same = values == others
+    first = same.argmin()
+    if same[first]:
+        return numbers
+    filler = values[first]
+    count = len(numbers.dictionary) + 1
+    if count > _MOST or filler in numbers.dictionary or not (same | (values == filler)).all():
+        return None
+    beside = numbers.of.astype(np.uint8 if count <= 1 << 8 else np.uint16) + 1
+    return Numbers(np.concatenate(([filler], numbers.dictionary)), beside * same)
+
+
+def _packed(numbers: Numbers) -> bytes:
     """Numbers as a data page has them: how many bits each takes, and runs of them."""
     of = numbers.of
     if of.dtype == np.bool_:

@@ -18,7 +18,9 @@ import zstandard
 
 from ifttool.io.arrow_arrays import numbers_in
 from ifttool.io.thrift import TRUE, Value, binary, i8, i32, i64, list_of, struct
-from ifttool.io.token_pages import Chunk, Levels, chunk_of, levels_of
+from ifttool.io.token_pages import Chunk, Levels, Numbers, chunk_of, levels_of, numbers_beside, numbers_of
+
+_Array = npt.NDArray[Any]
 
 _MAGIC = b"PAR1"
 # Numbers of the enumerations in parquet.thrift.
@@ -70,12 +72,17 @@ class TokenParquetWriter:
         start, columns = self._at, []
         size = compressed = 0
         shared: dict[bytes, Levels] = {}
+        tokens: tuple[_Array, Numbers] | None = None
         for field, column in zip(self._schema, batch.columns, strict=True):
             offsets, values = _flat(column)
             # Columns of tokens share their offsets: levels are made once.
             key = offsets.tobytes()
             levels = shared[key] = shared.get(key) or levels_of(offsets)
-            chunk = chunk_of(values, levels, self._compressor)
+            numbers = None if tokens is None else numbers_beside(values, *tokens)
+            numbers = numbers or numbers_of(values)
+            if numbers is not None and values.dtype == np.int32:
+                tokens = (values, numbers)
+            chunk = chunk_of(values, numbers, levels, self._compressor)
             columns.append(self._column(field.name, chunk, levels.number))
             size += chunk.uncompressed
             compressed += len(chunk.data)
@@ -157,7 +164,7 @@ class TokenParquetWriter:
         return {**(self._schema.metadata or {}), b"ARROW:schema": arrow}
 
 
-def _flat(column: pa.ListArray) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
+def _flat(column: pa.ListArray) -> tuple[npt.NDArray[np.int32], _Array]:
     """Where the rows of a column begin, from 0, and their values one behind the other."""
     offsets = numbers_in(column.offsets, np.int32)
     first, last = int(offsets[0]), int(offsets[-1])
