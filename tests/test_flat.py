@@ -1,5 +1,6 @@
 """Encoders that give ids only: the fast one is loaded when it pays, and is never less than exact."""
 
+import hashlib
 import json
 from pathlib import Path
 from threading import Event
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 
 from ifttool.errors import TokenizerError
-from ifttool.tokenizer import fast_load, flat
+from ifttool.tokenizer import fast_load, flat, load
 from ifttool.tokenizer.fast_load import FastLoad
 from ifttool.tokenizer.flat import flat_encoder
-from ifttool.tokenizer.load import Tokenizer, load_tokenizer
+from ifttool.tokenizer.load import Tokenizer, load_tokenizer, locate_tokenizer
 
 pytest.importorskip("fastokens")
 
@@ -132,3 +133,25 @@ def test_tokenizers_that_corrupt_shards_are_refused(tmp_path: Path, spec: str, m
     (tmp_path / "tokenizer.json").write_text(spec)
     with pytest.raises(TokenizerError, match=message):
         load_tokenizer(str(tmp_path))
+
+
+def test_a_tokenizer_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(b'{"model": {"vocab": {}, "merges": ["\xff"]}}')
+    with pytest.raises(TokenizerError, match="can't be read"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_both_encoders_are_built_from_the_same_text(tmp_path: Path) -> None:
+    """White space between values is left out, in strings it counts."""
+    spec = json.loads((locate_tokenizer("default")).read_text(encoding="utf-8"))
+    spec["added_tokens"].append({**spec["added_tokens"][-1], "id": 60_000, "content": 'a  " \\\t: {'})
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(spec, indent=3), encoding="utf-8")
+    text, digest = load._read(file)
+    assert (json.loads(text), digest) == (spec, hashlib.sha256(file.read_bytes()).hexdigest())
+    assert json.loads(fast_load._changed(file.read_bytes())) == {
+        **spec,
+        "truncation": None,
+        "padding": None,
+        "post_processor": None,
+    }

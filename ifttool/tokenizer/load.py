@@ -65,14 +65,8 @@ def load_tokenizer(source: str) -> Tokenizer:
         TokenizerError: It isn't there, can't be parsed, or asks for something that would corrupt shards silently.
     """
     path = locate_tokenizer(source)
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise TokenizerError(f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB")
-        raw = path.read_bytes()
-    except OSError as error:
-        raise TokenizerError(f"tokenizer {path} can't be read: {error}") from error
-    _refuse(raw, path)
-    backend = _build(raw.decode("utf-8"), path)
+    text, digest = _read(path)
+    backend = _build(text, path)
     backend.no_truncation()
     backend.no_padding()
     # It only adds special tokens, which we never ask for, and trims offsets (GPT-NeoX), which would hide the space
@@ -81,7 +75,7 @@ def load_tokenizer(source: str) -> Tokenizer:
     named = special_tokens(path.parent)
     _add_missing(backend, named)
     added = {token.content: token.special for token in backend.get_added_tokens_decoder().values()}
-    return Tokenizer(source, backend, named, added, hashlib.sha256(raw).hexdigest(), path.parent)
+    return Tokenizer(source, backend, named, added, digest, path.parent)
 
 
 def token_added_in_front(source: str) -> str | None:
@@ -126,6 +120,26 @@ class _Spec(msgspec.Struct):
 
     model: _Model
     added_tokens: Any = None
+
+
+def _read(path: Path) -> tuple[str, str]:
+    """A file's text and digest.
+
+    White space is half of it. Without that, and with the bytes gone before the tokenizer is built, loading takes 60 MB
+    less where the fast encoder loads beside it.
+    """
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise TokenizerError(f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise TokenizerError(f"tokenizer {path} can't be read: {error}") from error
+    _refuse(raw, path)
+    try:
+        text = msgspec.json.format(raw, indent=-1).decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TokenizerError(f"tokenizer {path} can't be read: {error}") from error
+    return text, hashlib.sha256(raw).hexdigest()
 
 
 def _refuse(raw: bytes, path: Path) -> None:
