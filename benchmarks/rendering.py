@@ -183,8 +183,8 @@ def body(options: Options, result: Result) -> None:
         rows,
         note=f"Data: {data.origin(options)}; CPU time of one process. *plans* (and segments) start from nothing, so "
         "this has all tracing and compiling in it; *again* is the same conversations once more. Both with all turns "
-        "located, which Jinja doesn't do. Plans get plain chats as the typed messages that their rows are decoded into, "
-        "Jinja as dicts; neither side decodes here. Texts are compared.",
+        "located, which Jinja doesn't do. Plans get plain chats as the typed messages that their rows are decoded "
+        "into, Jinja as dicts; neither side decodes here. Texts are compared.",
     )
 
 
