@@ -38,11 +38,8 @@ class CrossCheck:
     def wants(self, place: Place) -> bool:
         """Whether a row is one of those to be checked; which ones doesn't depend on the run."""
         if self._recipe.verify == "sample":
-            number = crc32(b"%d" % place.line)
-            if number % SAMPLED:  # those taken less often are of these
-                return False
             often = SAMPLED if place.line <= _FIRST_LINES else _LATER_SAMPLED
-            return number % (often if place.byte_len < _LONG_BYTES else _LONG_SAMPLED) == 0
+            return crc32(b"%d" % place.line) % (often if place.byte_len < _LONG_BYTES else _LONG_SAMPLED) == 0
         return self._recipe.verify == "all"
 
     def check(self, row: RawRow, found: Sequence[tuple[IntArray, MaskArray]]) -> None:

@@ -128,8 +128,7 @@ class Preparer:
 
     def _known(self, row: RawRow) -> Outline | None:
         """The sample of a plain chat of which all but the texts was worked out before; None for any other row."""
-        chat = None if self._plain is None else self._plain.read(row)
-        if self._plain is None or chat is None:
+        if self._plain is None or (chat := self._plain.read(row)) is None:
             return None
         turns = self._turns_of(chat.roles)
         found = self.analyser.print_plain(chat, turns)

@@ -86,7 +86,6 @@ class Worker:
         if eager and recipe.backend != "tokenizers":
             self._fast.start()
         self.tokenizer: Tokenizer = load_tokenizer(recipe.tokenizer)
-        release_freed_memory()  # while the fast encoder loads, which needs most just before it is done
         self.template = build_template(recipe, self.tokenizer.special_tokens)
         self._encoder = Encoder(recipe, self.tokenizer, self._fast)
         self._preparer = Preparer(

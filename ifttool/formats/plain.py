@@ -45,14 +45,16 @@ def read_plain_chat(row: RawRow) -> PlainChat | None:
     What a typed decoder doesn't tell, its reader has counted, see :mod:`ifttool.io.json_structure`: that no key occurs
     twice, and that in each message the role comes first, for templates may print keys in their order.
     """
+    others = -1 if row.most_keys is None else row.most_keys - _KEYS_A_MESSAGE * row.role_heads
+    if others not in (1, 2):  # "messages", and "id"
+        return None
     try:
         found = _DECODER.decode(row.data)
-    except Exception:
+    except Exception:  # whatever is wrong with the row, the general way says it
         return None
     messages, identifier = found.messages, found.id
-    count = len(messages)
-    keys = 1 + _KEYS_A_MESSAGE * count + (identifier is not msgspec.UNSET)
-    if row.most_keys != keys or row.role_heads != count:
+    has_id = identifier is not msgspec.UNSET
+    if len(messages) != row.role_heads or others != 1 + has_id:
         return None
     roles = tuple([message.role for message in messages])
-    return PlainChat(messages, roles, None if identifier is msgspec.UNSET else str(identifier))
+    return PlainChat(messages, roles, str(identifier) if has_id else None)
