@@ -17,6 +17,7 @@ from ifttool.template.analyser import PLAN_AT_SIGHT, USES_A_PLAN, Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis, located
 from ifttool.template.sources import builtin_names
+from ifttool.template.traced_environment import TracingEnvironment
 from ifttool.template.tracing import Trace
 from ifttool.template.trajectory.affine import Affine, IntGuard, Quotient, constant, variable
 from ifttool.template.trajectory.assembly import Assembler
@@ -24,6 +25,7 @@ from ifttool.template.trajectory.memory import MOST_WAYS, PATIENCE, Assembled
 from ifttool.template.trajectory.numbers import TracedInt
 from ifttool.template.trajectory.pieced import Pieced, located_in, located_turns
 from ifttool.template.trajectory.program import Program, UnfollowedError
+from ifttool.template.trajectory.recording import RecordingEnvironment
 from kinds import Kinds
 from memories import Watched
 
@@ -73,6 +75,17 @@ FORMS = st.builds(
     *(st.integers(-2, 2),) * 3,
     NUMBERS,
 )
+
+
+@pytest.mark.parametrize("table", ["filters", "tests"])
+def test_what_traces_and_what_records_can_run_the_same_code(table: str) -> None:
+    # Compiled code passes an environment or a context where a filter wanted one when it was compiled.
+    traced, recorded = (
+        {name: getattr(function, "jinja_pass_arg", None) for name, function in getattr(environment, table).items()}
+        for environment in (TracingEnvironment(clock=CLOCK), RecordingEnvironment(clock=CLOCK))
+    )
+    assert traced == recorded
+    assert any(traced.values())
 
 
 @given(FORMS, FORMS, st.integers(-3, 3), st.tuples(st.integers(0, 9), st.integers(1, 20)), NUMBERS)

@@ -7,8 +7,9 @@ from typing import Any
 
 from ifttool.errors import RowError
 from ifttool.records import Message
-from ifttool.template.environment import ChatEnvironment, TemplateRaisedError, compile_template
+from ifttool.template.environment import ChatEnvironment, TemplateRaisedError, compiling
 from ifttool.template.symbols import Guard, Piece, Structure
+from ifttool.template.traced_code import compile_traced
 from ifttool.template.traced_containers import wrap
 from ifttool.template.traced_environment import TracingEnvironment
 from ifttool.template.tracing import Trace
@@ -44,6 +45,9 @@ class ChatTemplate:
         kwargs: Extra template variables such as ``enable_thinking``; they win over special tokens.
         clock: What ``strftime_now`` reads.
 
+    Attributes:
+        traced_code: The template for environments that trace.
+
     Raises:
         TemplateError: The text isn't a template.
     """
@@ -62,9 +66,13 @@ class ChatTemplate:
         self.constants = dict(special_tokens or {})
         self.kwargs = dict(kwargs or {})
         self.clock = clock
-        self._reference = compile_template(ChatEnvironment(clock=clock), text, name=name)
-        self._tracer = TracingEnvironment(clock=clock)
-        self._traced = compile_template(self._tracer, text, name=name)
+        reference, self._tracer = ChatEnvironment(clock=clock), TracingEnvironment(clock=clock)
+        with compiling(text, name=name):
+            tree = reference.parse(text)
+            self._reference = reference.from_string(tree)
+            # Marks the loops of the tree, so it must come second.
+            self.traced_code = compile_traced(self._tracer, tree)
+        self._traced = self.traced_code.bound_to(self._tracer)
 
     def render(
         self,

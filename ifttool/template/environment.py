@@ -7,7 +7,8 @@ not depend on chance.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -142,8 +143,9 @@ def refuse_underscore(name: object) -> None:
         raise SecurityError(f"a namespace can't hold {name!r}: names with a leading underscore are refused")
 
 
-def compile_template(environment: ChatEnvironment, text: str, *, name: str) -> jinja2.Template:
-    """Compile a chat template.
+@contextmanager
+def compiling(text: str, *, name: str) -> Iterator[None]:
+    """What goes wrong while a chat template is compiled, as an error of ours.
 
     Raises:
         TemplateError: The text is too large or isn't a template; the message names the line.
@@ -151,7 +153,7 @@ def compile_template(environment: ChatEnvironment, text: str, *, name: str) -> j
     if len(text) > MAX_TEMPLATE_CHARS:
         raise TemplateError(f"chat template {name} has {len(text)} characters; the limit is {MAX_TEMPLATE_CHARS}")
     try:
-        return environment.from_string(text)
+        yield
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"{name}:{error.lineno}: {error.message}") from error
     except (RecursionError, SyntaxError, MemoryError, OverflowError) as error:

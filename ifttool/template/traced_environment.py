@@ -10,13 +10,12 @@ from datetime import datetime
 from typing import Any
 
 import jinja2
-from jinja2 import nodes
-from jinja2.compiler import CodeGenerator, Frame
 from jinja2.runtime import Context, Undefined
 from markupsafe import Markup
 
 from ifttool.template.environment import ChatEnvironment, tojson
 from ifttool.template.symbols import Piece
+from ifttool.template.traced_code import FOLLOW, TracingCodeGenerator
 from ifttool.template.traced_containers import TracedDict, TracedList, subtree
 from ifttool.template.traced_length import TracedLength
 from ifttool.template.traced_markup import TracedMarkup, UntraceableError, as_markup, escaped
@@ -27,35 +26,6 @@ _TRANSPARENT_FILTERS = frozenset(
     "abs attr batch capitalize d default dictsort groupby items length count lower map max min reject rejectattr"
     " round select selectattr slice sort string sum trim unique upper first last list reverse".split()
 )
-
-
-class TracingCodeGenerator(CodeGenerator):
-    """Compiles ``a in b`` to a call, since ``traced in "constant"`` never asks the traced side."""
-
-    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:  # noqa: N802 - Jinja's name
-        if not any(operand.op in ("in", "notin") for operand in node.ops):
-            super().visit_Compare(node, frame)
-            return
-        if len(node.ops) > 1:  # `a in b in c` is `a in b and b in c`
-            self.visit(_pairwise(node), frame)
-            return
-        self.write("(not " if node.ops[0].op == "notin" else "(")
-        self.write("environment.contains(")
-        self.visit(node.expr, frame)
-        self.write(", ")
-        self.visit(node.ops[0].expr, frame)
-        self.write("))")
-
-
-def _pairwise(node: nodes.Compare) -> nodes.Expr:
-    left, links = node.expr, []
-    for operand in node.ops:
-        links.append(nodes.Compare(left, [operand], lineno=node.lineno, environment=node.environment))
-        left = operand.expr
-    chain: nodes.Expr = links[-1]
-    for link in reversed(links[:-1]):
-        chain = nodes.And(link, chain, lineno=node.lineno, environment=node.environment)
-    return chain
 
 
 _PLAIN_TYPES: dict[type, type] = {
@@ -92,6 +62,7 @@ class TracingEnvironment(ChatEnvironment):
             string=lambda value: self.text_of(value, keep_markup=True),
             length=self._length,
             count=self._length,
+            **{FOLLOW: self._follow},
         )
         self.tests.update(
             {
@@ -143,7 +114,14 @@ class TracingEnvironment(ChatEnvironment):
         pieces = self.text_of(text).pieces
         return TracedStr.of(self.trace, tuple(Piece(piece.node, piece.text, block) for piece in pieces))
 
+    def leave_loop(self) -> None:
+        """Called by a compiled template where it breaks out of a loop over messages."""
+
     # -- filters -------------------------------------------------------------------------------------------------
+
+    def _follow(self, value: Any, loop: int) -> Any:
+        """What a top-level loop goes over; the number is that of the loop."""
+        return value
 
     def _tojson(
         self,

@@ -126,7 +126,7 @@ class Program:
     def __init__(self, template: ChatTemplate) -> None:
         self._template = template
         environment = RecordingEnvironment(clock=template.clock)
-        self._followed = FollowedTemplate(environment, template.text)
+        self._followed = FollowedTemplate(environment, template.traced_code)
         self._contexts: dict[Context, int] = {("root", False): 0, ("root", True): 1}
         self._places: list[_Place] = [_Place(), _Place()]
         self._outs: dict[Any, int] = {}
