@@ -22,7 +22,7 @@ from benchmarks import data
 from benchmarks.common import Options, Result, script
 from ifttool.errors import RowError
 from ifttool.formats import to_conversation
-from ifttool.formats.plain import read_plain_chat
+from ifttool.formats.plain import read_plain_chats
 from ifttool.io.json_structure import KeyCounter
 from ifttool.memory import tune_process
 from ifttool.records import Conversation, Place, PlainChat, RawRow
@@ -96,7 +96,8 @@ def _cases(kind: str, options: Options) -> list[Case]:
 def _plain(row: dict[str, Any]) -> PlainChat | None:
     line = json.dumps(row, ensure_ascii=False).encode()
     keys, heads = KeyCounter().count(line + b"\n")
-    return read_plain_chat(RawRow(Place("", 1, 0, len(line)), line, most_keys=keys[0], role_heads=heads[0]))
+    row = RawRow(Place("", 1, 0, len(line)), line, most_keys=keys[0], role_heads=heads[0])
+    return next(read_plain_chats([row]))
 
 
 def _jinja_side(text: str) -> Render:
@@ -110,8 +111,9 @@ def _plans_side(text: str) -> Render:
 
     def render(case: Case) -> str:
         conversation, chat, turns = case.conversation, case.chat, case.turns
-        if chat is not None and (printed := analyser.print_plain(chat, turns)) is not None:
-            return printed[1]
+        for plan in () if chat is None else analyser.plain_plans(chat.roles, turns) or ():
+            if plan.printer is not None and (text := plan.printer(chat.messages)) is not None:
+                return text
         return (analyser.assemble(conversation, turns) or analyser.analyse(conversation, turns)).text
 
     return render

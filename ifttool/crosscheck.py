@@ -1,9 +1,9 @@
 """Rows of a run done again by the reference path: what is written must be what plain Jinja and ``tokenizers`` give."""
 
 from collections.abc import Sequence
-from zlib import crc32
 
 import numpy as np
+import numpy.typing as npt
 
 from ifttool.errors import RowError, RunError
 from ifttool.recipe import Recipe
@@ -35,12 +35,13 @@ class CrossCheck:
         self._recipe, self._template, self._tokenizer = recipe, template, tokenizer
         self._reference: Reference | None = None
 
-    def wants(self, place: Place) -> bool:
-        """Whether a row is one of those to be checked; which ones doesn't depend on the run."""
-        if self._recipe.verify == "sample":
-            often = SAMPLED if place.line <= _FIRST_LINES else _LATER_SAMPLED
-            return crc32(b"%d" % place.line) % (often if place.byte_len < _LONG_BYTES else _LONG_SAMPLED) == 0
-        return self._recipe.verify == "all"
+    def chosen(self, rows: Sequence[RawRow]) -> list[int]:
+        """Which of some rows are to be checked, by index; whether one is doesn't depend on the run."""
+        if self._recipe.verify != "sample":
+            return [*range(len(rows))] if self._recipe.verify == "all" else []
+        lots = _lots(np.array([row.place.line for row in rows], np.uint64))
+        drawn = np.flatnonzero(lots % np.uint64(SAMPLED) == 0).tolist()
+        return [index for index in drawn if int(lots[index]) % _often(rows[index].place) == 0]
 
     def check(self, row: RawRow, found: Sequence[tuple[IntArray, MaskArray]]) -> None:
         """Compare the samples of a row, those left out for control tokens in their data aside.
@@ -64,6 +65,21 @@ class CrossCheck:
             for name, have, want in (("ids", ids, right_ids), ("loss mask", mask, right_mask)):
                 if not np.array_equal(have, want):
                     raise _defect(row, f"the {name} differ at token {_first_difference(have, want)}")
+
+
+def _often(place: Place) -> int:
+    """Of how many rows such as this one is checked; a multiple of :data:`SAMPLED`."""
+    if place.byte_len >= _LONG_BYTES:
+        return _LONG_SAMPLED
+    return SAMPLED if place.line <= _FIRST_LINES else _LATER_SAMPLED
+
+
+def _lots(lines: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """A number for each line, spread evenly whatever the distance of the lines (the finalizer of SplitMix64)."""
+    found = lines * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        found = (found ^ found >> np.uint64(shift)) * np.uint64(factor)
+    return found ^ found >> np.uint64(31)
 
 
 def _first_difference(left: IntArray | MaskArray, right: IntArray | MaskArray) -> int:

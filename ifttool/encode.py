@@ -7,11 +7,12 @@ import numpy as np
 
 from ifttool.errors import RowError
 from ifttool.masks import loss_mask, widened, without_first
-from ifttool.outline import Outline
+from ifttool.outline import Composition, Outline
 from ifttool.policy import Policy
 from ifttool.prepared import Prepared
 from ifttool.recipe import Recipe
 from ifttool.samples import IntArray, LongArray, MaskArray
+from ifttool.template.layout import Layout
 from ifttool.tokenizer.anchors import AnchorMasks, Anchors
 from ifttool.tokenizer.boundary import crossed, encode_split
 from ifttool.tokenizer.control import ControlTokens
@@ -85,7 +86,12 @@ class Encoder:
             RowError: ``IFT404`` if the tokenizer fails on one of the texts when asked for offsets.
         """
         ids, rows = flat
-        mask, ok, straddles = self._anchors.masks(ids, rows, [self._anchors_of(sample) for sample in samples])
+        # Samples of one shape have the same anchors, and a batch has few shapes.
+        numbers: dict[Composition | Layout, int] = {}
+        which = np.array([numbers.setdefault(sample.shape, len(numbers)) for sample in samples], np.int64)
+        firsts = np.unique(which, return_index=True)[1].tolist()
+        anchors = [self._anchors_of(samples[first]) for first in firsts]
+        mask, ok, straddles = self._anchors.masks(ids, rows, anchors, which)
         mask = without_first(mask, rows)
         encoded = Encoded(ids, mask, rows, straddles, {})
         left = np.flatnonzero(~ok).tolist()
@@ -94,7 +100,7 @@ class Encoder:
     def _anchors_of(self, sample: Sample) -> Anchors | None:
         if isinstance(sample, Prepared):
             return self._anchors.of(sample.policy)
-        return self._anchors.joined(sample.parts, sample.turns, everything=sample.everything)
+        return self._anchors.joined(sample.shape, sample.turns, everything=sample.everything)
 
     def careful(self, sample: Prepared) -> EncodedBatch:
         """One sample by the reference path, with offsets.

@@ -72,7 +72,7 @@ class Outline(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         text: The rendered text.
-        parts: What it is put together from.
+        shape: What it is put together from, and has in common with all others of its shape.
         everything: Whether every token bears loss.
         origin: Where the sample comes from.
         refused: Why the recipe leaves this sample out; None if it doesn't.
@@ -80,21 +80,16 @@ class Outline(msgspec.Struct, frozen=True, eq=False):
     """
 
     text: str
-    parts: Composition
+    shape: Composition
     everything: bool
     origin: Origin
     refused: RowError | None
     detail: Callable[[], Prepared]
 
     @property
-    def shape(self) -> Composition:
-        """What has the roles and verdicts of the sample, and of all others that are put together in the same way."""
-        return self.parts
-
-    @property
     def turns(self) -> Sequence[Surrounding]:
         """The located turns."""
-        return self.parts.turns
+        return self.shape.turns
 
 
 def _worst(verdicts: Sequence[Verdict]) -> Verdict | None:

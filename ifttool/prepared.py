@@ -52,7 +52,7 @@ class Prepared(msgspec.Struct, frozen=True, dict=True, eq=False):
 
     @property
     def shape(self) -> Layout:
-        """What has the roles and verdicts of the sample, and of all others of its layout."""
+        """What has the roles, verdicts and anchors of the sample, and of all others of its layout."""
         return self.analysis.layout
 
     def detail(self) -> "Prepared":

@@ -1,7 +1,6 @@
 """Rows in, finished samples out: one worker holds one template and one tokenizer."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 
 import msgspec
 import numpy as np
@@ -28,6 +27,7 @@ from ifttool.tokenizer.load import Tokenizer, load_tokenizer
 
 # Enough text to keep the encoder busy, little enough that its token objects stay small (about 60 MB).
 BATCH_CHARS = 1 << 20
+_HANDFUL_BYTES = 1 << 17
 
 
 def build_template(recipe: Recipe, special_tokens: dict[str, str]) -> ChatTemplate:
@@ -45,22 +45,44 @@ def build_template(recipe: Recipe, special_tokens: dict[str, str]) -> ChatTempla
     )
 
 
-class _Row(msgspec.Struct, frozen=True, gc=False):
-    """A row and the samples prepared from it."""
-
-    row: RawRow
-    samples: Sequence[Sample]
+def _handfuls(items: Iterable[RawRow | SkippedLine]) -> Iterator[list[RawRow | SkippedLine]]:
+    """Some lines at a time, as much as the caches of a core hold."""
+    some: list[RawRow | SkippedLine] = []
+    held = 0
+    for item in items:
+        some.append(item)
+        held += item.place.byte_len
+        if held >= _HANDFUL_BYTES:
+            yield some
+            some, held = [], 0
+    if some:
+        yield some
 
 
 class _Batch(msgspec.Struct, gc=False):
-    """Rows, and the samples of all of them one behind the other."""
+    """Rows, and the samples prepared from them one behind the other.
 
-    rows: list[_Row] = msgspec.field(default_factory=list)
+    Attributes:
+        rows: The rows.
+        samples: The samples of all rows.
+        stops: For each row, the number of samples up to its last one.
+    """
+
+    rows: list[RawRow] = msgspec.field(default_factory=list)
     samples: list[Sample] = msgspec.field(default_factory=list)
+    stops: list[int] = msgspec.field(default_factory=list)
 
-    def add(self, row: _Row) -> None:
+    def add(self, row: RawRow, samples: Sequence[Sample]) -> None:
         self.rows.append(row)
-        self.samples.extend(row.samples)
+        self.samples.extend(samples)
+        self.stops.append(len(self.samples))
+
+    def by_row(self) -> Iterator[tuple[RawRow, range]]:
+        """Each row, and which samples are its own."""
+        start = 0
+        for row, stop in zip(self.rows, self.stops, strict=True):
+            yield row, range(start, stop)
+            start = stop
 
 
 class Worker:
@@ -124,8 +146,7 @@ class Worker:
             for row in rows:
                 if self._fast.is_done:
                     break
-                with suppress(RowError):
-                    self._preparer.prepare(row)
+                next(self._preparer.prepare_each([row]))
             self._fast.result()
         self._preparer.renders.clear()
         release_freed_memory()
@@ -152,21 +173,22 @@ class Worker:
         """Prepared rows, enough of them at a time to keep the encoder busy; books those that can't be prepared."""
         batch = _Batch()
         chars = 0
-        for item in items:
-            row = book_line(item, tally, refuse)
-            if row is None:
-                continue
-            try:
-                prepared = self._preparer.prepare(row, chooser)
-            except RowError as error:
-                self._leave_out(row, error, tally, refuse)
-                continue
-            batch.add(_Row(row, prepared))
-            for sample in prepared:
-                chars += len(sample.text)
-            if chars >= BATCH_CHARS:
-                yield batch
-                batch, chars = _Batch(), 0
+        for handful in _handfuls(items):
+            prepared = self._preparer.prepare_each([item for item in handful if isinstance(item, RawRow)], chooser)
+            for item in handful:
+                row = book_line(item, tally, refuse)
+                if row is None:
+                    continue
+                samples = next(prepared)
+                if isinstance(samples, RowError):
+                    self._leave_out(row, samples, tally, refuse)
+                    continue
+                batch.add(row, samples)
+                for sample in samples:
+                    chars += len(sample.text)
+                if chars >= BATCH_CHARS:
+                    yield batch
+                    batch, chars = _Batch(), 0
         if batch.rows:
             yield batch
 
@@ -186,17 +208,9 @@ class Worker:
             self._limit_turns(samples, prepared, encoded.refused)
         samples, cut_inside = self._truncate(samples, prepared, encoded.refused)
         reasons = self._reasons(samples, prepared, encoded.refused)
-        whole = []
-        position = 0
-        for row in batch.rows:
-            own = range(position, position + len(row.samples))
-            position = own.stop
-            if self._crosscheck.wants(row.row.place):
-                at = [index for index in own if index not in encoded.refused]
-                self._crosscheck.check(row.row, [samples.row(index) for index in at])
-            if not reasons or reasons.keys().isdisjoint(own) or self._is_kept(row, own, reasons, tally, refuse):
-                whole.append(row.samples[-1])
-        count_rows(whole, tally)
+        self._check(batch, samples, encoded.refused)
+        last = batch.stops if not reasons else self._kept(batch, reasons, tally, refuse)
+        count_rows([prepared[stop - 1] for stop in last], tally)
         kept = [index for index in range(len(prepared)) if index not in reasons] if reasons else range(len(prepared))
         count_samples([prepared[index] for index in kept], tally)
         for index in kept if cut_inside or encoded.straddles.any() else ():
@@ -216,13 +230,14 @@ class Worker:
             return batch, self._encoder.masked(batch.samples, flat)
         except RowError:
             kept = _Batch()
-            for row in batch.rows:
+            for row, own in batch.by_row():
+                samples = batch.samples[own.start : own.stop]
                 try:
-                    self._encoder.masked(row.samples, self._encoder.flat(row.samples))
+                    self._encoder.masked(samples, self._encoder.flat(samples))
                 except RowError as error:
-                    self._leave_out(row.row, error, tally, refuse)
+                    self._leave_out(row, error, tally, refuse)
                 else:
-                    kept.add(row)
+                    kept.add(row, samples)
             return kept, self._encoder.masked(kept.samples, self._encoder.flat(kept.samples))
 
     def _limit_turns(self, samples: Samples, prepared: Sequence[Sample], refused: Mapping[int, RowError]) -> None:
@@ -268,20 +283,29 @@ class Worker:
             reasons.setdefault(index, RowError("IFT401", "no token of the sample would be trained"))
         return reasons
 
-    def _is_kept(self, row: _Row, own: range, reasons: dict[int, RowError], tally: Tally, refuse: Refuse) -> bool:
-        """Whether a row some of whose samples are left out gives any; if not, it is booked as dropped or rejected.
+    def _check(self, batch: _Batch, samples: Samples, refused: Mapping[int, RowError]) -> None:
+        """Compare some rows with what the reference path makes of them."""
+        for index in self._crosscheck.chosen(batch.rows):
+            own = range(batch.stops[index - 1] if index else 0, batch.stops[index])
+            self._crosscheck.check(batch.rows[index], [samples.row(one) for one in own if one not in refused])
+
+    def _kept(self, batch: _Batch, reasons: dict[int, RowError], tally: Tally, refuse: Refuse) -> list[int]:
+        """The stops of rows that give samples; the others are booked as dropped or rejected.
 
         One sample that is an error rejects the whole row.
         """
-        found = [reasons[index] for index in own if index in reasons]
-        fatal = next((reason for reason in found if not self._is_drop(reason)), None)
-        if fatal is None and len(found) < len(own):
-            tally.samples_dropped.update(reason.code for reason in found)
-            return True
-        reason = fatal or found[0]
-        self._leave_out(row.row, reason, tally, refuse)
-        reasons.update(dict.fromkeys(own, reason))
-        return False
+        kept = []
+        for row, own in batch.by_row():
+            found = [reasons[index] for index in own if index in reasons]
+            fatal = next((reason for reason in found if not self._is_drop(reason)), None)
+            if fatal is None and len(found) < len(own):
+                tally.samples_dropped.update(reason.code for reason in found)
+                kept.append(own.stop)
+                continue
+            reason = fatal or found[0]
+            self._leave_out(row, reason, tally, refuse)
+            reasons.update(dict.fromkeys(own, reason))
+        return kept
 
     def _is_drop(self, error: RowError) -> bool:
         """Whether an option asks to leave such a row out quietly; otherwise it is rejected."""

@@ -328,6 +328,8 @@ def test_signals_leave_nothing_behind(tmp_path: Path, number: signal.Signals, co
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Shells start what runs in the background with SIGINT ignored, and children inherit that.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads yet
     )
     deadline = time.monotonic() + 30
     while not (tmp_path / "out" / "provenance").exists() and time.monotonic() < deadline:

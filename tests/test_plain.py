@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from helpers import chat, raw_row
 from ifttool.errors import RowError
 from ifttool.formats import to_conversation
-from ifttool.formats.plain import PlainReader, read_plain_chat
+from ifttool.formats.plain import PlainReader, read_plain_chats
 from ifttool.io.jsonl import decode_row
 from ifttool.records import Conversation, PlainChat, RawRow
 from masks.generators import Outcome, Row, built_in, run, worker
@@ -75,7 +75,7 @@ def general(data: bytes) -> Conversation | None:
 @example(b'{"messages":[{"role":"user","content":"\\ud800"}]}')
 @settings(max_examples=1500, deadline=None)
 def test_a_plain_chat_is_what_the_general_way_reads(data: bytes) -> None:
-    found = read_plain_chat(raw_row(data))
+    (found,) = read_plain_chats([raw_row(data)])
     if found is None:
         return
     conversation = general(data)
@@ -99,7 +99,7 @@ def test_a_plain_chat_is_what_the_general_way_reads(data: bytes) -> None:
     ],
 )
 def test_plain_chats_are_read_at_once(data: bytes) -> None:
-    assert read_plain_chat(raw_row(data)) is not None
+    assert [*read_plain_chats([raw_row(data)])] != [None]
 
 
 @pytest.mark.parametrize(
@@ -115,17 +115,22 @@ def test_plain_chats_are_read_at_once(data: bytes) -> None:
     ],
 )
 def test_other_rows_are_left(data: bytes) -> None:
-    assert read_plain_chat(raw_row(data)) is None
+    assert [*read_plain_chats([raw_row(data)])] == [None]
 
 
 def test_data_without_plain_chats_is_only_looked_at_now_and_then() -> None:
     reader = PlainReader()
-    plain = chat("Hi", "Yo.")
-    assert all(reader.read(raw_row(plain, line)) is not None for line in range(1, 60))
-    looked = [reader.read(raw_row(plain, line)) is not None for line in range(60, 60 + 640)]
-    assert 10 <= sum(looked) <= 16
+    handful = [raw_row(chat("Hi", "Yo."), line) for line in range(1, 11)]
+
+    def is_looked_at() -> bool:
+        found = [one is not None for one in reader.read(handful)]
+        assert len(found) == len(handful) and len(set(found)) == 1
+        return found[0]
+
+    assert all(is_looked_at() for _ in range(6))
+    assert sum(is_looked_at() for _ in range(640)) in range(10, 13)
     reader.found_use()
-    assert reader.read(raw_row(plain, 3)) is not None
+    assert is_looked_at()
 
 
 # -- preparing --------------------------------------------------------------------------------------------------
@@ -181,8 +186,8 @@ class Counting(PlainReader):
         super().__init__()
         self.used = 0
 
-    def read(self, row: RawRow) -> PlainChat | None:
-        return read_plain_chat(row)
+    def read(self, rows: Sequence[RawRow]) -> Iterator[PlainChat | None]:
+        return read_plain_chats(rows)
 
     def found_use(self) -> None:
         self.used += 1
@@ -194,8 +199,10 @@ def both_ways(template: str, rows: Sequence[Row], **options: Any) -> tuple[Outco
     reader = Counting()
     for plain in (reader, None):
         one = worker(template, named={"bos_token": "<s>", "eos_token": "</s>"}, allow_text_markers=True, **options)
-        if one._preparer._plain is not None:
-            one._preparer._plain = plain
+        if one._preparer._plain is not None and plain is not None:
+            one._preparer._plain.reader = plain
+        else:
+            one._preparer._plain = None
         made.append(run(one, rows))
     return made[0], made[1], reader.used
 
@@ -221,3 +228,11 @@ def test_other_plans_of_the_same_roles_are_tried() -> None:
     at_once, general, used = both_ways(built_in("qwen3"), rows)
     assert at_once == general
     assert used > 60
+
+
+def test_more_sequences_of_roles_than_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ifttool.plain_ways._REMEMBERED", 2)
+    rows = [chat(*["Hi", "Yo."] * turns) for turns in (1, 2, 3, 4) * 12]
+    at_once, general, used = both_ways(built_in("qwen3"), rows)
+    assert at_once == general
+    assert used > 24

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ifttool.errors import RowError
-from ifttool.records import Conversation, Message, PlainChat
+from ifttool.records import Conversation, Message
 from ifttool.template.chat_template import ChatTemplate, TracedRender
-from ifttool.template.layout import Analysis, Layout, lay_out, located
+from ifttool.template.layout import Analysis, lay_out, located
 from ifttool.template.perturb import perturbed
 from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.symbols import Guard, Structure, tag
@@ -67,6 +67,7 @@ class Analyser:
         accepts: Whether there is a use for what is located in some layouts; None for all.
 
     Attributes:
+        replays: How often plans were used; whoever prints by one of :meth:`plain_plans` counts it here.
         way: How the last conversation was rendered: ``plan``, ``segments``, or ``trace`` and why.
     """
 
@@ -80,12 +81,11 @@ class Analyser:
         self._template = template
         self._use_plans = use_plans
         self._shapes: dict[Any, _Shape] = {}
-        self._plain_shapes: dict[Any, _Shape] = {}
         self._kinds: dict[Any, int] = {}
         self._plain: dict[str, int] = {}
         self._pieces = 0
         self._pieced = Pieced(template, self._trace_located, accepts)
-        self._flat = self._replays = 0
+        self._flat = self.replays = 0
         self.way = ""
 
     def analyse(self, conversation: Conversation, turns: Sequence[int]) -> Analysis:
@@ -108,14 +108,13 @@ class Analyser:
             self._add_plan(shape, conversation, turns, traced)
         return traced.analysis
 
-    def print_plain(self, chat: PlainChat, turns: tuple[int, ...]) -> tuple[Layout, str] | None:
-        """Render a plain chat by a plan there is already, its turns located in the layout; None without such a plan."""
-        for plan in self._plain_shape(chat.roles, turns).plans:
-            if plan.printer is not None and (text := plan.printer(chat.messages)) is not None:
-                self.way = "plan"
-                self._replays += 1
-                return plan.layout, text
-        return None
+    def plain_plans(self, roles: tuple[str, ...], turns: tuple[int, ...]) -> Sequence[Plan] | None:
+        """The plans for conversations of plain messages, with their roles and turns; None while a role is new.
+
+        Plans that are made later are added to them.
+        """
+        kinds = [self._plain.get(role, -1) for role in roles]
+        return None if -1 in kinds else self._shape(kinds, turns, has_tools=False).plans
 
     def assemble(self, conversation: Conversation, turns: Sequence[int]) -> Analysis | Assembled | None:
         """Render a conversation and locate turns by a plan, or put it together from segments; None if neither can.
@@ -148,14 +147,14 @@ class Analyser:
         Tool definitions and calls differ in structure as much as sequences of messages do: plans of 9,000 tool
         dialogues were used nine times each, which doesn't pay.
         """
-        return self._replays >= USES_A_PLAN * (self._flat - _FREE_PLANS)
+        return self.replays >= USES_A_PLAN * (self._flat - _FREE_PLANS)
 
     def _replayed(self, shape: _Shape, conversation: Conversation) -> Analysis | None:
         for plan in shape.plans:
             texts = plan.replay(conversation.messages, conversation.tools, self._template.kwargs)
             if texts is not None:
                 self.way = "plan"
-                self._replays += 1
+                self.replays += 1
                 return Analysis(plan.layout, texts)
         return None
 
@@ -184,16 +183,6 @@ class Analyser:
             found.append(number)
         return found
 
-    def _plain_shape(self, roles: tuple[str, ...], turns: tuple[int, ...]) -> _Shape:
-        key = (roles, turns)
-        shape = self._plain_shapes.get(key)
-        if shape is None:
-            kinds = [self._plain.get(role, -1) for role in roles]
-            if -1 in kinds:
-                return _Shape()
-            shape = self._plain_shapes[key] = self._shape(kinds, turns, has_tools=False)
-        return shape
-
     def _shape(self, kinds: Sequence[int], turns: Sequence[int], *, has_tools: bool) -> _Shape:
         key = (tuple(kinds), has_tools, tuple(turns))
         entry = self._shapes.pop(key, None) or _Shape()
@@ -201,8 +190,6 @@ class Analyser:
         while len(self._shapes) > MAX_SHAPES or self._pieces > MAX_PIECES:
             forgotten = self._shapes.pop(next(iter(self._shapes)))
             self._pieces -= forgotten.pieces
-            # Looked up again, those still in use are among the last.
-            self._plain_shapes.clear()
         return entry
 
     def _add_plan(self, shape: _Shape, conversation: Conversation, turns: Sequence[int], traced: _Traced) -> None:

@@ -56,6 +56,9 @@ class Anchors:
     blocks: bool
 
 
+_NOTHING = Anchors((), (), (), (), (), (), (), False)
+
+
 class _Place(NamedTuple):
     """Where a boundary lies.
 
@@ -104,14 +107,15 @@ class AnchorMasks:
         self._headers: dict[str, list[int]] = {}
 
     def masks(
-        self, ids: IntArray, rows: LongArray, anchors: Sequence[Anchors | None]
+        self, ids: IntArray, rows: LongArray, anchors: Sequence[Anchors | None], which: LongArray
     ) -> tuple[MaskArray, npt.NDArray[np.bool_], LongArray]:
         """Loss masks of a batch.
 
         Args:
             ids: Ids of whole texts, shape (tokens,).
             rows: Where each row begins, and the total, shape (rows + 1,).
-            anchors: What bears loss in each row; None for rows that need offsets.
+            anchors: What bears loss in rows of one kind, for each kind; None for those that need offsets.
+            which: The kind of each row, shape (rows,).
 
         Returns:
             The mask, shape (tokens,), int8; which rows it is right for, shape (rows,), the others are all 0; and how
@@ -119,11 +123,9 @@ class AnchorMasks:
         """
         at = np.flatnonzero(self._control.is_control[ids])
         first = np.searchsorted(at, rows)
-        known = [anchor for anchor in dict.fromkeys(anchors) if anchor is not None]
-        numbers = {anchor: number for number, anchor in enumerate(known)}
-        which = np.array([-1 if anchor is None else numbers[anchor] for anchor in anchors], np.int64)
-        # The last one is that of rows without anchors: no row holds so few.
-        sizes = np.array([*(len(anchor.expected) for anchor in known), -1], np.int64)
+        # No row holds as few control tokens as those that need offsets must.
+        sizes = np.array([-1 if anchor is None else len(anchor.expected) for anchor in anchors], np.int64)
+        known = [anchor or _NOTHING for anchor in anchors]
         ok: npt.NDArray[np.bool_] = np.diff(first) == sizes[which]
         row_of = np.flatnonzero(ok)
         straddles = np.zeros(len(ok), np.int64)

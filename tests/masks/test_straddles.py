@@ -79,7 +79,9 @@ class Ways:
         encoder = self._made._encoder
         samples = [sample for item in rows for sample in self._made._preparer.prepare(raw_row(item))]
         flat = encoder.flat(samples)
-        _, is_quick, counted = encoder._anchors.masks(*flat, [encoder._anchors_of(sample) for sample in samples])
+        _, is_quick, counted = encoder._anchors.masks(
+            *flat, [encoder._anchors_of(sample) for sample in samples], np.arange(len(samples))
+        )
         assert not counted[~is_quick].any()
         encoded = encoder.masked(samples, flat)
         for index, sample in enumerate(samples):
