@@ -7,13 +7,14 @@ from typing import Any
 from ifttool.errors import RowError
 from ifttool.records import Conversation, Message
 from ifttool.template.chat_template import ChatTemplate, TracedRender
+from ifttool.template.judging import judge, judge_texts
 from ifttool.template.layout import Analysis, lay_out, located
 from ifttool.template.perturb import perturbed
 from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.symbols import Guard, Structure, tag
 from ifttool.template.trajectory.memory import Assembled, Memory
 from ifttool.template.trajectory.pieced import Accepts, Pieced
-from ifttool.template.turns import GENERATED_ROLES, TurnSpan, has_text, judge, judge_texts
+from ifttool.template.turns import GENERATED_ROLES, TurnSpan, has_text
 
 # A shape seen once is traced, not compiled: compiling and checking costs some ten traces (and agent data has
 # thousands of shapes of one conversation each).

@@ -1,6 +1,6 @@
 """One turn and what stands around it: where the turn lies is decided once for every such surrounding.
 
-What decides about a turn (:mod:`ifttool.template.turns`) lies near it: the message before it, the turn, what follows,
+What decides about a turn (:mod:`ifttool.template.judging`) lies near it: the message before it, the turn, what follows,
 and the ends of its generation prompt and of its own render. A window holds just these segments. Its answer comes with
 guards, as a whole conversation's does, and is used wherever the same segments stand around a turn again.
 """
@@ -11,19 +11,17 @@ from typing import Any
 
 import msgspec
 
-from ifttool.records import Message
 from ifttool.template.chat_template import TracedRender
-from ifttool.template.compiler import is_nodes
+from ifttool.template.judging import judge
 from ifttool.template.layout import Layout, TurnLayout, lay_out
-from ifttool.template.symbols import Guard, Node, Piece
-from ifttool.template.trajectory.affine import ITEM, Affine
+from ifttool.template.symbols import Piece
 from ifttool.template.trajectory.beginnings import Beginning, Beginnings
-from ifttool.template.trajectory.nodes import with_messages
+from ifttool.template.trajectory.numbering import Numbering
 from ifttool.template.trajectory.program import Program, Row, UnfollowedError
 from ifttool.template.trajectory.scan import State
 from ifttool.template.trajectory.segment import PARAMETERS, Segment, SegmentCompiler
 from ifttool.template.trajectory.walk import piece_texts
-from ifttool.template.turns import GENERATED_ROLES, has_text, judge
+from ifttool.template.turns import GENERATED_ROLES, has_text
 
 # Qwen3 has 21 on 9,000 tool dialogues. What is beyond the bound is judged again each time.
 MAX_WINDOWS = 2_000
@@ -204,7 +202,7 @@ class _Around:
             UnfollowedError: A message is referred to from afar.
         """
         row, turn = self._row, self._turn
-        messages = _Numbering(row, self._low + self._beginnings.indices.start, turn)
+        messages = Numbering(row, self._low + self._beginnings.indices.start, turn)
         lead = () if self._opens else ("",)
         full = self._render(messages, self._whole(), lead)
         own = full if turn == len(row.messages) - 1 else self._part(messages, self._own, self._position + 1, lead)
@@ -255,7 +253,7 @@ class _Around:
                 yield (stage.segments[0], stage.states[0], -1), False
 
     def _part(
-        self, messages: "_Numbering", beginning: Beginning | None, size: int, lead: Sequence[str]
+        self, messages: "Numbering", beginning: Beginning | None, size: int, lead: Sequence[str]
     ) -> TracedRender | None:
         if beginning is None:
             return None
@@ -273,7 +271,7 @@ class _Around:
 
     def _render(
         self,
-        messages: "_Numbering",
+        messages: "Numbering",
         steps: Iterator[tuple[_Step, bool]],
         lead: Sequence[str],
         *,
@@ -289,66 +287,3 @@ class _Around:
                 pieces.append(Piece(messages.local(node, item), text, block if block < 0 else blocks + block))
             blocks += max(segment.blocks, default=-1) + 1
         return TracedRender("".join(piece.text for piece in pieces), tuple(pieces), ())
-
-
-class _Numbering:
-    """Numbers of messages within a window: those near the turn in order, then those that are always meant."""
-
-    def __init__(self, row: Row, low: int, turn: int) -> None:
-        self._row, self._turn = row, turn
-        self._base = max(0, low - 8)
-        self._size = turn - self._base + 12
-
-    def of(self, message: int) -> int:
-        """The number of a message near the turn."""
-        number = message - self._base
-        if not 0 <= number < self._size:
-            raise UnfollowedError("a message is referred to from afar")
-        return number
-
-    def local(self, node: Node, item: int) -> Node:
-        """A segment's node with numbers of the window."""
-
-        def number(index: Any) -> int:
-            if isinstance(index, Affine):
-                if index.terms != ((ITEM, 1),):
-                    raise UnfollowedError("a message is printed that is found from the end")
-                return self.of(item + index.constant)
-            if index == self._turn:
-                raise UnfollowedError("a turn is printed outside of the loop over messages")
-            if index >= len(self._fixed()):
-                raise UnfollowedError("a message is referred to from afar")
-            return self._size + int(index)
-
-        return with_messages(node, number)
-
-    def roles(self) -> list[str]:
-        """The role behind each number."""
-        messages = self._row.messages
-        near = [messages[at]["role"] if 0 <= at < len(messages) else "" for at in self._near()]
-        return [*map(str, near), *(str(message["role"]) for message in self._fixed())]
-
-    def _fixed(self) -> Sequence[Message]:
-        """Messages that templates refer to by their number, such as a system prompt."""
-        return self._row.messages[:16]
-
-    def _near(self) -> range:
-        return range(self._base, self._base + self._size)
-
-    def node(self, node: Node) -> Node:
-        """A node of the window with messages numbered from the turn."""
-        return with_messages(node, self._relative)
-
-    def guard(self, guard: Guard) -> Guard:
-        """A guard of the window with messages numbered from the turn."""
-        return Guard(
-            guard.test,
-            tuple(self.node(part) for part in guard.parts),
-            tuple(tuple(map(self.node, arg)) if is_nodes(arg) else arg for arg in guard.args),
-            guard.answer,
-        )
-
-    def _relative(self, number: int) -> Any:
-        if number >= self._size:
-            return number - self._size
-        return Affine(((ITEM, 1),), number + self._base - self._turn)
