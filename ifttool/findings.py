@@ -23,6 +23,7 @@ CODES: dict[str, str] = {
     "IFT302": "template failed",
     "IFT303": "empty render",
     "IFT304": "turn can't be located",
+    "IFT305": "text that the template leaves out",
     # 4xx: tokens and masks
     "IFT401": "nothing to train on",
     "IFT402": "longer than the limit",

@@ -10,6 +10,7 @@ from ifttool.arranging.draw import Chooser
 from ifttool.errors import RowError
 from ifttool.formats import to_conversation
 from ifttool.io.jsonl import decode_row
+from ifttool.lost_parts import refuse_lost_parts
 from ifttool.outline import Composition, Outline
 from ifttool.plain_ways import PlainWays
 from ifttool.policies import Policies
@@ -35,6 +36,16 @@ def read_conversation(row: RawRow, recipe: Recipe) -> Conversation:
         input_format=recipe.input_format,
         tool_arguments=recipe.tool_arguments,
     )
+
+
+# Roles come from the data: they may be anything, and many.
+_SHOWN_ROLES = 60
+
+
+def _roles(conversation: Conversation) -> str:
+    """The different roles of a conversation, to be shown."""
+    roles = ", ".join(dict.fromkeys(message["role"] for message in conversation.messages))
+    return roles if len(roles) <= _SHOWN_ROLES else f"{roles[:_SHOWN_ROLES]}…"
 
 
 class _Whole(msgspec.Struct, frozen=True, gc=False):
@@ -118,7 +129,7 @@ class Preparer:
             return (self._sample(row, conversation, self._located(conversation, ()), (), key=key),)
         turns = self._selection.turns(conversation)
         if not turns:
-            raise RowError("IFT401", "the conversation has no turn to train on")
+            raise RowError("IFT401", f"the conversation has no turn to train on: its roles are {_roles(conversation)}")
         if self._recipe.unroll != "always":
             whole = self._located(conversation, turns)
             if not self._policies.unrolls(whole.target):
@@ -135,6 +146,7 @@ class Preparer:
         if found is None:
             found = self.analyser.analyse(conversation, turns)
         self.renders[self.analyser.way] += 1
+        refuse_lost_parts(conversation.messages, found.text)
         if isinstance(found, Analysis):
             of_many = self.analyser.way == "plan"
             return _Whole(found, self._policies.of(found.layout) if of_many else self._policies.new(found.layout))

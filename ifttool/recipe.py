@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal, get_args
 
@@ -19,6 +19,17 @@ Backend = Literal["auto", "tokenizers", "fastokens"]
 Verify = Literal["none", "sample", "all"]
 Overflow = Literal["drop", "truncate", "error"]
 ToolArguments = Literal["object", "string", "keep"]
+
+_OPTIONS_OF_TURNS = (
+    "train_reasoning",
+    "train_tool_calls",
+    "train_end_of_turn",
+    "turn_tokens",
+    "spans",
+    "on_mismatch",
+    "unroll",
+    "train_history",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +109,22 @@ class Recipe:
                     f"{name.replace('_', '-')} can't be {getattr(self, name)!r}",
                     hint=f"choose one of {', '.join(get_args(kind))}",
                 )
-        Selection.parse(self.train_on)
+        if self.selection.everything:
+            self._refuse_options_of_turns()
+        low, high = self.turn_tokens
+        if low is not None and high is not None and low > high:
+            raise UsageError(f"turn-tokens can't be {low}:{high}: no turn is so long and so short")
         if self.max_length is not None and self.max_length < 2:
             raise UsageError(f"max-length can't be {self.max_length}: a sample needs at least two tokens")
+
+    def _refuse_options_of_turns(self) -> None:
+        defaults = {one.name: one.default for one in fields(self)}
+        for name in _OPTIONS_OF_TURNS:
+            if getattr(self, name) != defaults[name]:
+                raise UsageError(
+                    f"{name.replace('_', '-')} has no effect with --train-on {self.train_on}",
+                    hint="it is about trained turns, and here every token bears loss",
+                )
 
     @property
     def selection(self) -> Selection:

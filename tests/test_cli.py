@@ -55,6 +55,12 @@ def test_done(tmp_path: Path, tiny: Path, cli: RunCli) -> None:
     )
 
 
+def test_no_sample_is_worth_a_warning(tmp_path: Path, tiny: Path, cli: RunCli) -> None:
+    done = cli("mask", tiny, "--train-on", "tool", "-o", tmp_path / "out")
+    assert (done.code, "\nwarning: no row gave a sample\n" in done.err) == (0, True)
+    assert "its roles are system, user, assistant" in (tmp_path / "out" / "rejects.jsonl").read_text()
+
+
 def test_rejected_rows(tmp_path: Path, cli: RunCli) -> None:
     done = cli("mask", BAD, "-o", tmp_path / "out")
     assert (done.code, done.out) == (1, "")

@@ -136,6 +136,8 @@ def summarize(tally: "Tally", *, wrote: str | None) -> None:
         )
     elif tally.samples != total.kept:
         say(counted(tally.samples, "sample"))
+    if total.lines and not tally.samples and wrote is not None:
+        say("warning: no row gave a sample")
     if tally.verdicts:
         say("turns: " + ", ".join(f"{count:,} {verdict}" for verdict, count in sorted(tally.verdicts.items())))
     for code, count in sorted(tally.findings.items()):

@@ -177,9 +177,14 @@ def test_a_turn_of_tool_calls_alone_is_its_end_without_them() -> None:
     assert nothing.left_out == [(1, "IFT401")]
 
 
-def test_parts_are_not_left_out_of_all_tokens() -> None:
-    sample = only(worker(FIELDS, train_on="all-tokens", train_reasoning=False, train_tool_calls=False), AGENT)
-    assert sample.mask == [0] + [1] * (len(sample.ids) - 1)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("train_reasoning", False), ("train_tool_calls", False), ("train_end_of_turn", False), ("turn_tokens", (5, None)),
+     ("spans", "completion"), ("on_mismatch", "drop"), ("unroll", "auto"), ("train_history", True)],
+)  # fmt: skip
+def test_options_of_turns_are_refused_where_every_token_is_trained(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"{name.replace('_', '-')} has no effect"):
+        worker(FIELDS, train_on="all-tokens", **{name: value})
 
 
 def test_no_loss_keeps_rows_that_train_nothing() -> None:
@@ -335,7 +340,7 @@ def test_a_reply_that_closes_what_the_prompt_opened_is_exact() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("unroll", "yes"), ("on_mismatch", "skip"), ("content_specials", "no"), ("boundary", "cut"), ("overflow", "wrap"),
-     ("spans", "x"), ("tool_arguments", "y"), ("max_length", 1)],
+     ("spans", "x"), ("tool_arguments", "y"), ("max_length", 1), ("turn_tokens", (5, 2))],
 )  # fmt: skip
 def test_options_that_do_not_exist_are_refused(name: str, value: Any) -> None:
     with pytest.raises(UsageError):
