@@ -91,6 +91,7 @@ class FolderSink:
         self, path: Path, *, file_format: FileFormat, force: bool, staged: bool = False, keep: bool = False
     ) -> None:
         self._path, self._format, self._staged = path, file_format, staged
+        self._is_new = not path.exists()
         successor = path / SUCCESSOR
         if keep:
             self.root = successor if successor.is_dir() else path
@@ -168,6 +169,9 @@ class FolderSink:
             # The folder was empty when the run began, but for a list of rejects.
             with suppress(OSError):
                 (self.root / name).unlink(missing_ok=True)
+        if self._is_new:
+            with suppress(OSError):  # it holds a list of rejects
+                self.root.rmdir()
 
     def commit(self) -> None:
         """Replace the earlier output, if there is one, by what is whole now."""
