@@ -1,6 +1,6 @@
 """Booking input lines: every way through the rows counts and reports what it leaves out here."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -52,16 +52,23 @@ def count_rows(last_samples: Sequence[Counted], tally: Tally) -> None:
     """Book rows as kept, each given by its last sample: of an unrolled row, that one holds all messages."""
     for source, times in Counter([sample.origin.place.source for sample in last_samples]).items():
         tally.of(source).kept += times
-    # Most samples share their shape with hundreds of others, and are counted together with them.
+    roles: defaultdict[str, int] = defaultdict(int)
+    # Most chats share their shape with hundreds of others, and are counted together with them.
     for shape, times in Counter([sample.shape for sample in last_samples]).items():
-        tally.count_messages(shape.roles, times)
+        for role in shape.roles:
+            roles[role] += times
+    tally.count_messages(roles)
 
 
 def count_samples(samples: Sequence[Counted], tally: Tally) -> None:
     """Count the turns of kept samples, given in input order."""
-    first = {sample.shape: sample.origin.place for sample in reversed(samples)}
+    turns: defaultdict[tuple[Verdict, bool], int] = defaultdict(int)
     for shape, times in Counter([sample.shape for sample in samples]).items():
-        tally.count_turns(shape.verdicts, first[shape], times)
+        for turn in shape.verdicts:
+            turns[turn] += times
+    for turn, times in turns.items():
+        first = next(sample for sample in samples if turn in sample.shape.verdicts)
+        tally.count_turns(turn, times, first.origin.place)
 
 
 def leave_out(

@@ -3,7 +3,7 @@
 import base64
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -104,19 +104,19 @@ class Tally:
     examples: dict[str, str] = field(default_factory=dict)
     renders: Counter[str] = field(default_factory=Counter, compare=False)
 
-    def count_messages(self, roles: Iterable[str], times: int = 1) -> None:
-        """Count the messages of so many kept rows. Names of roles come from the data: only known ones become keys."""
-        for role in roles:
+    def count_messages(self, roles: Mapping[str, int]) -> None:
+        """Count messages of kept rows by role. Names of roles come from the data: only known ones become keys."""
+        for role, times in roles.items():
             self.messages[role if role in _ROLES else "other"] += times
 
-    def count_turns(self, verdicts: "Iterable[tuple[Verdict, bool]]", place: Place, times: int = 1) -> None:
-        """Count the located turns of so many samples, the first of which is from ``place``."""
-        for verdict, ends in verdicts:
-            self.verdicts[verdict.value] += times
-            if verdict.code is not None:
-                self.note(verdict.code, place, times)
-            if not ends:
-                self.note("IFT504", place, times)
+    def count_turns(self, turn: "tuple[Verdict, bool]", times: int, place: Place) -> None:
+        """Count located turns of one verdict that end in an end-of-turn token, or don't; the first is at ``place``."""
+        verdict, ends = turn
+        self.verdicts[verdict.value] += times
+        if verdict.code is not None:
+            self.note(verdict.code, place, times)
+        if not ends:
+            self.note("IFT504", place, times)
 
     def of(self, source: str) -> SourceLedger:
         """The ledger of one input, made at first sight."""

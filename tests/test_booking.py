@@ -48,8 +48,10 @@ def test_counted_as_one_by_one(all_samples: list[Sample], cut: int) -> None:
     found, expected = Tally(), Tally()
     for sample in all_samples:
         expected.of(sample.origin.place.source).kept += 1
-        expected.count_messages(sample.shape.roles)
-        expected.count_turns(sample.shape.verdicts, sample.origin.place)
+        for role in sample.shape.roles:
+            expected.count_messages({role: 1})
+        for turn in sample.shape.verdicts:
+            expected.count_turns(turn, 1, sample.origin.place)
     # In batches, as a worker does.
     for batch in (all_samples[:cut], all_samples[cut:]):
         count_rows(batch, found)
