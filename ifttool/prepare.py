@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
+from typing import Any
 
 import msgspec
 
@@ -19,6 +20,7 @@ from ifttool.prepared import Prepared
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, RawRow
 from ifttool.samples import Origin
+from ifttool.shared_tools import SharedTools
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis
@@ -31,11 +33,11 @@ def read_conversation(row: RawRow, recipe: Recipe) -> Conversation:
     Raises:
         RowError: It isn't JSON, or not a conversation.
     """
-    return to_conversation(
-        decode_row(row.data, terminated=row.terminated, most_keys=row.most_keys),
-        input_format=recipe.input_format,
-        tool_arguments=recipe.tool_arguments,
-    )
+    return _conversation(decode_row(row.data, terminated=row.terminated, most_keys=row.most_keys), recipe)
+
+
+def _conversation(value: dict[str, Any], recipe: Recipe) -> Conversation:
+    return to_conversation(value, input_format=recipe.input_format, tool_arguments=recipe.tool_arguments)
 
 
 # Roles come from the data: they may be anything, and many.
@@ -69,7 +71,7 @@ class Preparer:
         recipe: The options.
         template: The chat template.
         eos: Text of the tokenizer's EOS token, if it has one.
-        use_plans: As for :class:`Analyser`.
+        use_plans: As for :class:`Analyser`; also whether anything else is remembered from row to row.
         has_anchors: Whether the mask of a policy can be found without positions. Given, samples may be outlines.
 
     Attributes:
@@ -91,6 +93,7 @@ class Preparer:
         self._policies = Policies(recipe, eos=eos, has_anchors=has_anchors)
         self.analyser = Analyser(template, use_plans=use_plans, accepts=self._policies.are_anchored)
         self.renders: Counter[str] = Counter()
+        self._shared_tools = SharedTools() if use_plans else None
         self._everything = self._selection.everything and recipe.bears_loss
         # An EOS is added, and inline reasoning found, by position.
         self._outlines = has_anchors is not None and not recipe.append_eos and recipe.train_reasoning
@@ -123,7 +126,7 @@ class Preparer:
             RowError: The row is rejected (1xx-3xx), there is nothing to train on (``IFT401``), or it isn't taken
                 (``IFT406``, ``IFT407``).
         """
-        conversation = read_conversation(row, self._recipe)
+        conversation = self._read(row)
         key = None if chooser is None else chooser.key(row.place, conversation)
         if self._selection.everything:
             return (self._sample(row, conversation, self._located(conversation, ()), (), key=key),)
@@ -140,6 +143,10 @@ class Preparer:
             located = self._located(part, own)
             parts.append(self._sample(row, part, located, own, turn=len(part.messages) - 1, key=key))
         return parts
+
+    def _read(self, row: RawRow) -> Conversation:
+        value = None if self._shared_tools is None else self._shared_tools.decode(row)
+        return read_conversation(row, self._recipe) if value is None else _conversation(value, self._recipe)
 
     def _located(self, conversation: Conversation, turns: Sequence[int]) -> _Whole | _Composed:
         found = self.analyser.assemble(conversation, turns) if self._outlines else None

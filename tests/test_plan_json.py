@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ifttool.template import compiler
+from ifttool.template import json_text
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -26,10 +26,10 @@ OPTIONS = st.tuples(
 def test_json_is_that_of_json_dumps(value: Any, options: tuple[Any, ...]) -> None:
     ascii_only, indent, separators, sort_keys = options
     expected = json.dumps(value, ensure_ascii=ascii_only, indent=indent, separators=separators, sort_keys=sort_keys)
-    assert compiler._subtree_text(value, options) == expected
+    assert json_text.json_text(value, options) == expected
 
 
 def test_json_needs_no_c_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler, "c_make_encoder", None)
-    monkeypatch.setattr(compiler, "_ENCODERS", {})
-    assert compiler._subtree_text({"塔": [1.5, None, "é"]}, (False, None, None, False)) == '{"塔": [1.5, null, "é"]}'
+    monkeypatch.setattr(json_text, "c_make_encoder", None)
+    monkeypatch.setattr(json_text, "_ENCODERS", {})
+    assert json_text.json_text({"塔": [1.5, None, "é"]}, (False, None, None, False)) == '{"塔": [1.5, null, "é"]}'

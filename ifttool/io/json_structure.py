@@ -119,7 +119,7 @@ def find_duplicate_key(data: bytes, value: Any, *, most_keys: int | None = None)
     at_most = data.count(b":") if most_keys is None else most_keys
     if _count_outer_keys(value) == at_most and data.count(b"[") < _SUSPICIOUS_BRACKETS:
         return None
-    keys = _count_keys(value, MAX_DEPTH)
+    keys = count_keys(value, MAX_DEPTH)
     if keys == at_most or (most_keys is None and keys == _most_keys(data)):
         return None
     duplicates: list[str] = []
@@ -149,8 +149,16 @@ def _count_outer_keys(value: Any) -> int:
     return keys
 
 
-def _count_keys(value: Any, levels: int) -> int:
-    """Count the keys of all objects in ``value``, which may be ``levels`` containers deep."""
+def count_keys(value: Any, levels: int) -> int:
+    """Count the keys of all objects in a value.
+
+    Args:
+        value: The value.
+        levels: How many containers deep it may be.
+
+    Raises:
+        DepthError: It is deeper.
+    """
     kind = type(value)
     if kind is dict:
         keys = len(value)
@@ -165,5 +173,5 @@ def _count_keys(value: Any, levels: int) -> int:
     for item in items:
         kind = type(item)
         if kind is dict or kind is list:
-            keys += _count_keys(item, levels - 1)
+            keys += count_keys(item, levels - 1)
     return keys

@@ -1,10 +1,9 @@
 """Guards and nodes written as the lines of a small Python function."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from json.encoder import c_make_encoder, encode_basestring, encode_basestring_ascii  # type: ignore[attr-defined]
 from typing import Any
 
+from ifttool.template.json_text import json_text
 from ifttool.template.symbols import (
     MAPS,
     TESTS,
@@ -45,7 +44,7 @@ class Compiler:
             "_maps": MAPS,
             "_tag": tag,
             "_shares": _shares,
-            "_json": _subtree_text,
+            "_json": json_text,
         }
 
     def function(self, parameters: str, guards: Iterable[Any], result: Callable[[], str]) -> Any:
@@ -197,41 +196,3 @@ def _shares(parts: tuple[str, ...], select: tuple[Any, ...]) -> list[str]:
         low, high = share(lengths, index, bounds)
         found.append(part[low:high])
     return found
-
-
-_ENCODERS: dict[tuple[Any, ...], Callable[[Any], str]] = {("repr",): repr}
-
-
-def _subtree_text(value: Any, options: tuple[Any, ...]) -> str:
-    encode = _ENCODERS.get(options)
-    if encode is None:
-        encode = _ENCODERS[options] = _encoder(*options)
-    return encode(value)
-
-
-def _encoder(
-    ascii_only: bool, indent: Any, separators: tuple[str, str] | None, sort_keys: bool
-) -> Callable[[Any], str]:
-    """``json.dumps`` with these options."""
-    encoder = json.JSONEncoder(
-        ensure_ascii=ascii_only,
-        indent=indent,
-        separators=separators,
-        sort_keys=sort_keys,
-        check_circular=False,  # what was parsed from JSON has no cycles
-    )
-    if indent is not None or c_make_encoder is None:
-        return encoder.encode
-    # `encode` makes this for every value anew, which takes as long as encoding the arguments of a call.
-    parts = c_make_encoder(
-        None,
-        encoder.default,
-        encode_basestring_ascii if ascii_only else encode_basestring,
-        None,
-        encoder.key_separator,
-        encoder.item_separator,
-        sort_keys,
-        False,
-        True,
-    )
-    return lambda value: "".join(parts(value, 0))
