@@ -15,6 +15,9 @@ from ifttool.layouts import COLUMNS
 from ifttool.output import FileSink, FolderSink, Sink, listed_rejects
 from ifttool.shards import FileFormat
 
+# Nobody who writes such a name means a folder.
+_OTHER_FORMATS = frozenset({".jsonl", ".json", ".txt", ".csv", ".gz", ".zst", ".bin", ".npy"})
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -47,11 +50,13 @@ class Target:
         """A target from options.
 
         Raises:
-            UsageError: There is no such format, the name of a single file is of another, or shards were to go to
+            UsageError: There is no such format, the name is that of another kind of file, or shards were to go to
                 standard output.
         """
         if str(path) == "-":
             raise UsageError("shards can't go to standard output", hint="give -o a folder, or a .parquet file")
+        if path.suffix in _OTHER_FORMATS and not path.is_dir():
+            raise UsageError(f"shards can't be written as {path.suffix}", hint="give -o a folder, or a .parquet file")
         if file_format not in get_args(FileFormat):
             raise UsageError(f"--format can't be {file_format!r}", hint="choose parquet or arrow")
         # The other way round nobody can tell: parquet is what --format is if it isn't given.

@@ -91,6 +91,7 @@ def test_tolerated_rejects(tmp_path: Path, cli: RunCli, tolerance: str) -> None:
         ["mask", "samples/none.jsonl", "-o", "out"],
         ["mask", "samples", "-o", "out"],
         ["mask", "samples/chat.jsonl", "-o", "-"],
+        ["mask", "samples/chat.jsonl", "-o", "out.jsonl"],
         ["mask", "samples/chat.jsonl"],
         ["mask", "samples/chat.jsonl", "-o", "out", "--train-on", "no-such-thing"],
         ["mask", "samples/chat.jsonl", "-o", "out", "--no-such-option"],
