@@ -7,9 +7,9 @@ import numpy as np
 
 from ifttool.errors import RowError
 from ifttool.masks import loss_mask, widened, without_first
-from ifttool.outline import Composition, Outline
-from ifttool.policy import Policy
-from ifttool.prepared import Prepared
+from ifttool.preparing.outline import Composition, Outline
+from ifttool.preparing.policy import Policy
+from ifttool.preparing.prepared import Prepared
 from ifttool.recipe import Recipe
 from ifttool.samples import IntArray, LongArray, MaskArray
 from ifttool.template.layout import Layout

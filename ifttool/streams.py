@@ -7,13 +7,13 @@ from ifttool.booking import Refuse, book_line, leave_out
 from ifttool.errors import RowError
 from ifttool.io.source import read_rows
 from ifttool.ledger import Tally
-from ifttool.prepare import read_conversation
+from ifttool.preparing.reading import read_conversation
+from ifttool.preparing.unrolling import conversation_row, unrolled
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, RawRow
 from ifttool.selection import Selection
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
-from ifttool.unrolling import conversation_row, unrolled
 
 
 def conversations(

@@ -15,7 +15,7 @@ from ifttool.fit import mask_turns_by_length, truncated, truncation_length
 from ifttool.io.source import SkippedLine
 from ifttool.ledger import Tally
 from ifttool.memory import release_freed_memory
-from ifttool.prepare import Preparer
+from ifttool.preparing.preparer import Preparer
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, RawRow
 from ifttool.samples import Samples

@@ -135,7 +135,7 @@ def test_public_functions_load_on_demand(tmp_path: Path) -> None:
         "from ifttool import mask, render, stats, tokenize, unroll, unroll_shards\n"
         "assert 'pyarrow' not in sys.modules\n"
         "assert 'numpy' not in sys.modules\n"
-        "import ifttool.worker, ifttool.figures, ifttool.masks, ifttool.unrolling\n"
+        "import ifttool.worker, ifttool.figures, ifttool.masks, ifttool.preparing.unrolling\n"
         "assert all(callable(getattr(ifttool, n)) for n in ifttool.__all__ if n[0] != '_')\n"
     )
     run_python(code, cwd=tmp_path)

@@ -7,7 +7,7 @@ import pytest
 
 from helpers import RunCli, chat, jsonl
 from ifttool.errors import RowError
-from ifttool.lost_parts import refuse_lost_parts
+from ifttool.preparing.lost_parts import refuse_lost_parts
 
 
 def parts(*texts: str) -> list[dict[str, Any]]:

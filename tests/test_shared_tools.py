@@ -1,6 +1,7 @@
 """Rows whose tools came before: decoded from what is kept, they are what they are without it."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from helpers import raw_row
 from ifttool.errors import RowError
 from ifttool.formats import to_conversation
 from ifttool.io.jsonl import decode_row
+from ifttool.preparing.reading import RowReader, read_conversation
+from ifttool.preparing.shared_tools import SharedTools
 from ifttool.records import Conversation
-from ifttool.shared_tools import SharedTools
 from ifttool.template.json_text import json_text
 from masks.generators import Row, assistant, built_in, run, user, worker
 
@@ -147,7 +149,7 @@ def test_tools_that_never_come_again_are_only_looked_at_now_and_then() -> None:
 
 
 def test_no_more_sets_are_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifttool.shared_tools._MOST_SETS", 2)
+    monkeypatch.setattr("ifttool.preparing.shared_tools._MOST_SETS", 2)
     shared = SharedTools()
     rows = [raw_row(written(MESSAGES, [tool(name)], {})) for name in "abc"]
     for _ in range(2):
@@ -174,9 +176,8 @@ def test_samples_are_the_same_with_and_without(name: str, options: dict[str, Any
     made = []
     for is_shared in (True, False):
         one = worker(built_in(name), named={"eos_token": "</s>"}, allow_text_markers=True, **options)
-        if not is_shared:
-            one._preparer._shared_tools = None
+        reader = RowReader(one.recipe)
+        one._preparer._read = reader.read if is_shared else partial(read_conversation, recipe=one.recipe)
         made.append(run(one, rows))
-        if is_shared and one._preparer._shared_tools is not None:
-            assert len(one._preparer._shared_tools._known) == 4
+        assert len(reader.shared_tools._known) == (4 if is_shared else 0)
     assert made[0] == made[1]

@@ -16,7 +16,7 @@ from ifttool.encode import Encoder
 from ifttool.errors import UsageError
 from ifttool.ledger import Tally
 from ifttool.pipeline import run_shards
-from ifttool.prepare import Preparer
+from ifttool.preparing.preparer import Preparer
 from ifttool.recipe import Recipe
 from ifttool.records import Place, RawRow
 from ifttool.resolve import resolve_recipe

@@ -17,7 +17,7 @@ from ifttool.arranging.mixture import Weight
 from ifttool.errors import RowError
 from ifttool.hands import Job
 from ifttool.io.atomic import atomic_writer
-from ifttool.prepare import read_conversation
+from ifttool.preparing.reading import read_conversation
 from ifttool.recipe import Recipe
 from ifttool.records import RawRow
 from ifttool.samples import LongArray

@@ -17,10 +17,10 @@ from ifttool.io.input_digests import InputDigests
 from ifttool.io.inputs import printable
 from ifttool.io.shard_lengths import read_columns
 from ifttool.io.source import read_rows
-from ifttool.prepare import read_conversation
+from ifttool.preparing.reading import read_conversation
+from ifttool.preparing.unrolling import conversation_row, unrolled
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, RawRow
-from ifttool.unrolling import conversation_row, unrolled
 from ifttool.verification.originals import find_originals
 
 CUT = "samples that were truncated in the shards and are whole here"

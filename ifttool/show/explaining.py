@@ -11,8 +11,8 @@ from ifttool.encode import Encoder, row_mask
 from ifttool.errors import RowError
 from ifttool.fit import mask_turns_by_length, truncated, truncation_length
 from ifttool.masks import straddling
-from ifttool.prepared import Prepared
-from ifttool.reasoning import subtract
+from ifttool.preparing.prepared import Prepared
+from ifttool.preparing.reasoning import subtract
 from ifttool.recipe import Recipe
 from ifttool.records import Interval
 from ifttool.samples import MaskArray, Samples

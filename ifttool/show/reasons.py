@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ifttool.prepared import Prepared
+from ifttool.preparing.prepared import Prepared
 from ifttool.recipe import Recipe
 from ifttool.template.layout import Label
 from ifttool.template.turns import Verdict

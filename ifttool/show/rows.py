@@ -9,7 +9,8 @@ from ifttool.errors import RowError, RunError, UsageError
 from ifttool.findings import CODES
 from ifttool.io.source import SkippedLine, read_rows
 from ifttool.ledger import Tally
-from ifttool.prepare import Preparer, read_conversation
+from ifttool.preparing.preparer import Preparer
+from ifttool.preparing.reading import read_conversation
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, Place, RawRow
 from ifttool.samples import Origin, Samples

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ifttool.outline import Composition
-from ifttool.policy import Policy
+from ifttool.preparing.outline import Composition
+from ifttool.preparing.policy import Policy
 from ifttool.samples import IntArray, LongArray, MaskArray
 from ifttool.template.layout import Layout
 from ifttool.tokenizer.boundary import COMPARED

@@ -8,8 +8,9 @@ import numpy as np
 from ifttool.encode import Encoder, row_mask
 from ifttool.errors import RowError, RunError
 from ifttool.fit import mask_turns_by_length, truncated, truncation_length
-from ifttool.prepare import Preparer, read_conversation
-from ifttool.prepared import Prepared
+from ifttool.preparing.prepared import Prepared
+from ifttool.preparing.preparer import Preparer
+from ifttool.preparing.reading import read_conversation
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, RawRow
 from ifttool.samples import IntArray, MaskArray, Samples

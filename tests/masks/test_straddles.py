@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from helpers import raw_row
 from ifttool.encode import row_mask
-from ifttool.prepared import Prepared
+from ifttool.preparing.prepared import Prepared
 from ifttool.tokenizer.encoded import EncodedBatch
 from ifttool.tokenizer.extension import Extensions, spells_bytes
 from ifttool.tokenizer.load import load_tokenizer

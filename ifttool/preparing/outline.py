@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ifttool.errors import RowError
-from ifttool.policy import WORST_FIRST, Policy
-from ifttool.prepared import Prepared
+from ifttool.preparing.policy import WORST_FIRST, Policy
+from ifttool.preparing.prepared import Prepared
 from ifttool.samples import Origin
 from ifttool.template.layout import Layout
 from ifttool.template.turns import Verdict

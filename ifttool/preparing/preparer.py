@@ -2,43 +2,27 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import repeat
-from typing import Any
 
 import msgspec
 
 from ifttool.arranging.draw import Chooser
 from ifttool.errors import RowError
-from ifttool.formats import to_conversation
-from ifttool.io.jsonl import decode_row
-from ifttool.lost_parts import refuse_lost_parts
-from ifttool.outline import Composition, Outline
-from ifttool.plain_ways import PlainWays
-from ifttool.policies import Policies
-from ifttool.policy import Policy
-from ifttool.prepared import Prepared
+from ifttool.preparing.lost_parts import refuse_lost_parts
+from ifttool.preparing.outline import Composition, Outline
+from ifttool.preparing.plain_ways import PlainWays
+from ifttool.preparing.policies import Policies
+from ifttool.preparing.policy import Policy
+from ifttool.preparing.prepared import Prepared
+from ifttool.preparing.reading import RowReader, read_conversation
+from ifttool.preparing.unrolling import unrolled
 from ifttool.recipe import Recipe
 from ifttool.records import Conversation, RawRow
 from ifttool.samples import Origin
-from ifttool.shared_tools import SharedTools
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis
-from ifttool.unrolling import unrolled
-
-
-def read_conversation(row: RawRow, recipe: Recipe) -> Conversation:
-    """Decode one row.
-
-    Raises:
-        RowError: It isn't JSON, or not a conversation.
-    """
-    return _conversation(decode_row(row.data, terminated=row.terminated, most_keys=row.most_keys), recipe)
-
-
-def _conversation(value: dict[str, Any], recipe: Recipe) -> Conversation:
-    return to_conversation(value, input_format=recipe.input_format, tool_arguments=recipe.tool_arguments)
-
 
 # Roles come from the data: they may be anything, and many.
 _SHOWN_ROLES = 60
@@ -93,7 +77,7 @@ class Preparer:
         self._policies = Policies(recipe, eos=eos, has_anchors=has_anchors)
         self.analyser = Analyser(template, use_plans=use_plans, accepts=self._policies.are_anchored)
         self.renders: Counter[str] = Counter()
-        self._shared_tools = SharedTools() if use_plans else None
+        self._read = RowReader(recipe).read if use_plans else partial(read_conversation, recipe=recipe)
         self._everything = self._selection.everything and recipe.bears_loss
         # An EOS is added, and inline reasoning found, by position.
         self._outlines = has_anchors is not None and not recipe.append_eos and recipe.train_reasoning
@@ -144,10 +128,6 @@ class Preparer:
             parts.append(self._sample(row, part, located, own, turn=len(part.messages) - 1, key=key))
         return parts
 
-    def _read(self, row: RawRow) -> Conversation:
-        value = None if self._shared_tools is None else self._shared_tools.decode(row)
-        return read_conversation(row, self._recipe) if value is None else _conversation(value, self._recipe)
-
     def _located(self, conversation: Conversation, turns: Sequence[int]) -> _Whole | _Composed:
         found = self.analyser.assemble(conversation, turns) if self._outlines else None
         if found is None:
@@ -180,7 +160,7 @@ class Preparer:
         return Outline(located.text, parts, self._everything, origin, self._policies.refusal(parts.mismatch), detail)
 
     def _detailed_row(self, row: RawRow, turns: Sequence[int]) -> Prepared:
-        return self._detailed(row, read_conversation(row, self._recipe), turns)
+        return self._detailed(row, self._read(row), turns)
 
     def _detailed(
         self,

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 
 from ifttool.errors import RowError
 from ifttool.findings import CODES
-from ifttool.outline import Composition, Surrounding
-from ifttool.policy import Policy, policy_for
+from ifttool.preparing.outline import Composition, Surrounding
+from ifttool.preparing.policy import Policy, policy_for
 from ifttool.recipe import Recipe
 from ifttool.template.layout import Layout
 from ifttool.template.trajectory.memory import Arrangement

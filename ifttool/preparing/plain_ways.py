@@ -7,9 +7,9 @@ import msgspec
 
 from ifttool.errors import RowError
 from ifttool.formats.plain import PlainReader
-from ifttool.outline import Composition, Outline
-from ifttool.policies import Policies
-from ifttool.prepared import Prepared
+from ifttool.preparing.outline import Composition, Outline
+from ifttool.preparing.policies import Policies
+from ifttool.preparing.prepared import Prepared
 from ifttool.recipe import Recipe
 from ifttool.records import RawRow
 from ifttool.samples import Origin

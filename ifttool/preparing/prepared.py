@@ -6,8 +6,8 @@ from functools import cached_property
 import msgspec
 
 from ifttool.errors import RowError
-from ifttool.policy import Policy
-from ifttool.reasoning import reasoning_interval, subtract
+from ifttool.preparing.policy import Policy
+from ifttool.preparing.reasoning import reasoning_interval, subtract
 from ifttool.records import Interval
 from ifttool.samples import Origin
 from ifttool.template.layout import Analysis, Layout

@@ -1,0 +1,1 @@
+"""One row → the texts to encode and what bears loss in them: reading, rendering, options; no token yet."""
