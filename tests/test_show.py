@@ -634,6 +634,10 @@ def test_against_compares_all_and_prints_up_to_the_limit(conversations: Path) ->
     assert [move["text"] for move in found[0]["moves"]] == ["Two.", "<|im_end|>"]
     assert (found[1]["same"], found[1]["newly_masked"]) == (3, 4)
     assert counts_text(DiffCounts()) == "0 samples compared: none; 0 tokens become trained, 0 masked\n"
+    one = DiffCounts(sides=1, newly_trained=1)
+    assert counts_text(one) == (
+        "1 sample compared: 1 with tokens that change sides; 1 token becomes trained, 0 masked\n"
+    )
 
 
 def test_settings_are_read_by_the_type_of_their_option() -> None:

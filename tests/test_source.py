@@ -166,6 +166,11 @@ def test_line_limit_is_exact(tmp_path: Path, packing: str, limit: int, end: byte
 def test_over_long_last_line_without_end(tmp_path: Path) -> None:
     source = write(tmp_path, b"a\n" + b"x" * 5_000_000)
     assert shape(source, max_line_bytes=10) == [(1, b"a"), (2, "IFT106")]
+    (_, skipped) = rows_of(source, max_line_bytes=10)
+    assert isinstance(skipped, SkippedLine)
+    assert skipped.error is not None
+    assert skipped.error.message == "the line has 5,000,000 bytes; the limit is 10"
+    assert "--" not in skipped.error.hint, "no option raises the limit"
 
 
 @pytest.mark.parametrize("packing", ["gz", "zst", "xz"])
@@ -208,8 +213,14 @@ def test_cut_stream_is_an_error_that_names_file_and_rows(tmp_path: Path, packing
         with pytest.raises(InputChanged) as caught:
             rows.extend(read_rows(source))
         assert source in caught.value.message
-        assert f"{len(rows)} complete rows" in caught.value.message
+        assert f"after {len(rows):,} complete rows (line" in caught.value.message
         assert all(isinstance(row, RawRow) and row.terminated for row in rows)
+
+
+def test_a_stream_that_is_cut_behind_its_first_row(tmp_path: Path) -> None:
+    source = write(tmp_path, zstd(ROW + b"\n") + zstd(ROW + b"\n")[:-1])
+    with pytest.raises(InputChanged, match=r"after 1 complete row \(line 1\)"):
+        list(read_rows(source))
 
 
 def test_every_cut_of_a_small_stream_is_noticed(tmp_path: Path) -> None:

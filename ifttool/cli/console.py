@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ifttool.errors import IfttoolError, RowError
 from ifttool.findings import CODES
+from ifttool.words import counted
 
 if TYPE_CHECKING:
     from ifttool.ledger import Tally
@@ -21,11 +22,6 @@ MESSAGES_SHOWN = 20
 def printable(text: str) -> str:
     """Text with control characters escaped: messages quote data, and data can hold terminal commands."""
     return "".join(char if char.isprintable() or char == " " else f"\\x{ord(char):02x}" for char in text)
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 row``, ``2,000 rows``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def say(text: str) -> None:

@@ -8,6 +8,7 @@ import typer
 from ifttool.cli import options as opt
 from ifttool.cli.console import RejectReporter, print_json, progress, say
 from ifttool.cli.run import DATA, DONE
+from ifttool.words import counted
 
 if TYPE_CHECKING:
     from ifttool.figures import Stats
@@ -74,7 +75,7 @@ def stats(
     if figures.tally is None or tolerance.allows(figures.tally.total):
         return DONE
     rejected = figures.tally.total.rejected.total()
-    say(f"ifttool: {rejected:,} rows were rejected, more than --max-rejects allows")
+    say(f"ifttool: {counted(rejected, 'row')} rejected, more than --max-rejects allows")
     return DATA
 
 

@@ -9,6 +9,7 @@ import typer
 from ifttool.cli import options as opt
 from ifttool.cli.console import RejectReporter, print_json, say
 from ifttool.cli.run import DATA, DONE, command
+from ifttool.words import counted
 
 if TYPE_CHECKING:
     from ifttool.doctor.diagnosis import Diagnosis
@@ -147,7 +148,7 @@ def _diagnose(
     reporter.close()
     unreadable = sum(ledger.rejected.total() for ledger in tally.sources.values())
     if unreadable and not quiet:
-        say(f"{unreadable:,} unreadable rows were left out")
+        say(f"{counted(unreadable, 'unreadable row')} left out")
     return diagnosis
 
 

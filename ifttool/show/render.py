@@ -12,6 +12,7 @@ from ifttool.findings import CODES
 from ifttool.report.text import number, percent, table
 from ifttool.show.differing import DiffCounts, Difference, Move, TextLine
 from ifttool.show.explanation import Explanation, Item, Refusal, Span, Stretch
+from ifttool.words import counted
 
 GUTTER = "| "
 _EXCERPT = 32
@@ -234,7 +235,7 @@ def _text_lines(lines: Sequence[TextLine], style: Style) -> Iterator[str]:
         members = list(group)
         for line in members:
             if sign == "@":
-                yield f"    @ {number(line.hidden)} equal line{'' if line.hidden == 1 else 's'}"
+                yield f"    @ {counted(line.hidden, 'equal line')}"
             else:
                 (shown,) = picture(line.stretches, style)
                 yield f"    {sign} {shown}"
@@ -247,9 +248,8 @@ def _move_lines(move: Move, style: Style) -> list[str]:
     fate = "masked → trained" if move.now_trained else "trained → masked"
     if style.ascii_only:
         fate = fate.replace("→", "->")
-    count = f"{number(move.tokens)} token{'' if move.tokens == 1 else 's'}"
     return [
-        f"  {fate}: {count}, chars {move.start}-{move.stop}: {_excerpt(move.text, style)}",
+        f"  {fate}: {counted(move.tokens, 'token')}, chars {move.start}-{move.stop}: {_excerpt(move.text, style)}",
         f"    before: {escaped(move.before, style)}",
         f"    after:  {escaped(move.after, style)}",
     ]
@@ -266,5 +266,6 @@ def counts_text(counts: DiffCounts) -> str:
     )
     total = sum(count for count, _ in named)
     parts = ", ".join(f"{number(count)} {what}" for count, what in named if count) or "none"
-    moved = f"{number(counts.newly_trained)} tokens become trained, {number(counts.newly_masked)} masked"
-    return f"{number(total)} samples compared: {parts}; {moved}\n"
+    become = "becomes" if counts.newly_trained == 1 else "become"
+    moved = f"{counted(counts.newly_trained, 'token')} {become} trained, {number(counts.newly_masked)} masked"
+    return f"{counted(total, 'sample')} compared: {parts}; {moved}\n"
