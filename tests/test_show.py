@@ -437,6 +437,14 @@ def test_refusals_say_where_and_why() -> None:
     )
 
 
+def test_a_refusal_says_what_mask_says(tmp_path: Path) -> None:
+    path = tmp_path / "half.jsonl"
+    path.write_text(r'{"messages":[{"role":"user","content":"\ud83d"},{"role":"assistant","content":"I see."}]}' + "\n")
+    code, output = invoke(path)
+    assert code == 0
+    assert output == f"{path}:1: no sample: IFT107: \\ud83d at column 40 (byte 39) is half of a surrogate pair\n"
+
+
 def test_colour_is_for_terminals_or_on_demand(conversations: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b" not in invoke(conversations)[1]
     painted = invoke(conversations, "--color", "always", "--row", "1")[1]

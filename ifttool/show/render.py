@@ -74,6 +74,14 @@ def _escaped(char: str, style: Style, own: set[str]) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def stated(text: str, style: Style) -> str:
+    """A sentence of ours on one line, as every command prints it, whatever data it quotes.
+
+    Unlike :func:`escaped`, nothing is told apart in it: a backslash that a message shows stays a single one.
+    """
+    return "".join(_escaped(char, style, set()) for char in text)
+
+
 def picture(stretches: Iterable[Stretch], style: Style) -> list[str]:
     """The text with trained stretches marked, as lines.
 
@@ -136,18 +144,18 @@ def _remarks(sample: Explanation, style: Style) -> Iterator[str]:
         where = [str(turn.message) for turn in sample.turns if code in turn.codes]
         yield f"  {code} {CODES[code]}" + (f": turn {', '.join(where)}" if where else "")
     if sample.left_out:
-        yield f"  mask leaves this sample out: {escaped(sample.left_out, style)}"
+        yield f"  mask leaves this sample out: {stated(sample.left_out, style)}"
     for note in sample.notes:
-        yield f"  {escaped(note, style)}"
+        yield f"  {stated(note, style)}"
 
 
 def _refusal_lines(refusal: Refusal, style: Style) -> Iterator[str]:
     name = "" if refusal.id is None else f"id {escaped(refusal.id, style)}, "
     where = f" at {escaped(refusal.path, style)}" if refusal.path else ""
-    place, message = escaped(str(refusal.place), style), escaped(refusal.message, style)
+    place, message = escaped(str(refusal.place), style), stated(refusal.message, style)
     yield f"{place}: {name}no sample: {refusal.code}{where}: {message}"
     if refusal.hint:
-        yield f"  hint: {escaped(refusal.hint, style)}"
+        yield f"  hint: {stated(refusal.hint, style)}"
 
 
 def _span_table(sample: Explanation, style: Style) -> list[str]:
@@ -219,7 +227,7 @@ def _both_sides(before: Explanation, after: Explanation, difference: Difference,
     lines = [f"- {_header(before, style)}", f"+ {_header(after, style)}"]
     for sign, side in (("-", before), ("+", after)):
         if side.left_out:
-            lines.append(f"{sign} mask leaves this sample out: {escaped(side.left_out, style)}")
+            lines.append(f"{sign} mask leaves this sample out: {stated(side.left_out, style)}")
     if difference.kind == "tokens":
         lines.append("  the text is the same, its tokens aren't")
     if difference.lines:
