@@ -252,6 +252,34 @@ def test_the_template_refuses_in_its_own_words(tmp_path: Path, cli: RunCli) -> N
     ]
 
 
+USER, ANSWER = TINY["messages"][1:3]
+CALL = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+PARTS = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
+
+
+@pytest.mark.parametrize(
+    ("template", "messages", "hint"),
+    [
+        ("{{ messages[1].content.strip() }}", [USER, CALL], "message 1 (counted from 0) has no content, which this"),
+        ("{{ 'x' + messages[1]['content'] }}", [USER, CALL], "message 1 (counted from 0) has no content, which this"),
+        ("{{ 'x' + messages[0].content }}", [PARTS, ANSWER], "message 0 (counted from 0) has its content as a list"),
+        ("{{ messages[0].content.strip() }}", [PARTS, ANSWER], "message 0 (counted from 0) has its content as a list"),
+        ("{{ messages[0].content.content.strip() }}", [PARTS, CALL], "message 0 (counted from 0) has its content as"),
+        # The row isn't the reason.
+        ("{{ {}.content.strip() }}", [USER, ANSWER], ""),
+        ("{{ 'x' + [] }}", [USER, ANSWER], ""),
+    ],
+)
+def test_what_of_the_row_a_template_failed_on(
+    tmp_path: Path, cli: RunCli, template: str, messages: list[dict[str, Any]], hint: str
+) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(jsonl({"messages": messages}))
+    (tmp_path / "strict.jinja").write_text(template)
+    done = cli("render", tmp_path / "rows.jsonl", "-t", tmp_path / "strict.jinja")
+    assert "IFT302: chat template" in done.err
+    assert f"\n  hint: {hint}" in done.err if hint else "hint" not in done.err
+
+
 def test_only_the_first_rejects_are_printed(tmp_path: Path, cli: RunCli) -> None:
     done = cli("unroll", "-", stdin=jsonl(*[{"no": "conversation"}] * 30))
     assert done.err.count("IFT201: unknown row shape") == 20
