@@ -1,6 +1,7 @@
 """The commands as a shell sees them: exit codes, what goes to which stream, and what a mistake says."""
 
 import base64
+import io
 import json
 import os
 import pty
@@ -172,6 +173,28 @@ def test_progress_only_on_a_terminal(tmp_path: Path, tiny: Path) -> None:
     assert b"1 row  " in shown
 
 
+class _Terminal(io.BytesIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["mask -o out", "tokenize - -o out", "unroll", "render -", "stats", "show", "templates doctor chatml -"],
+)
+def test_reading_from_a_terminal_is_said(
+    tmp_path: Path, cli: RunCli, monkeypatch: pytest.MonkeyPatch, arguments: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = "ifttool: reading from standard input, which is this terminal; Ctrl-D ends it\n"
+    assert said not in cli(*arguments.split()).err
+    monkeypatch.setattr("io.BytesIO", _Terminal)
+    again = ["--force"] if "out" in arguments else []
+    assert cli(*arguments.split(), *again).err.startswith(said)
+    if arguments != "show":
+        assert said not in cli(*arguments.split(), *again, "--quiet").err
+
+
 def test_quiet(tmp_path: Path, tiny: Path, cli: RunCli) -> None:
     for arguments in (["mask", tiny, "-o", tmp_path / "out"], ["tokenize", tiny, "-o", tmp_path / "out2"]):
         done = cli(*arguments, "--quiet")
@@ -250,6 +273,27 @@ def test_the_template_refuses_in_its_own_words(tmp_path: Path, cli: RunCli) -> N
         f"{source}:2: IFT301: Conversation roles must alternate user/assistant/user/assistant/...",
         "  hint: said by chat template chatml-strict",
     ]
+
+
+@pytest.mark.parametrize(
+    ("template", "way"),
+    [("qwen3", "--unroll auto repairs this"), ("deepseek-r1-distill", "--on-mismatch mask masks such turns only")],
+)
+def test_the_hint_fits_the_verdict(tmp_path: Path, cli: RunCli, template: str, way: str) -> None:
+    arguments = ["mask", SAMPLES / "multi_turn.jsonl", "-o", tmp_path / "out", "--on-mismatch", "error", "-t"]
+    assert (
+        f"\n  hint: ifttool templates doctor says why; {way}\n" in cli(*arguments, template, "--allow-text-markers").err
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_file_that_is_no_tokenizer(tmp_path: Path, tiny: Path, cli: RunCli, rows: int) -> None:
+    tiny.write_bytes(jsonl(*[TINY] * rows))
+    for more in ([], ["-t", "chatml"]):
+        done = cli("mask", tiny, "-o", tmp_path / "out", "--tokenizer", tiny, *more)
+        assert done.code == 2
+        assert f"error: {tiny} isn't a tokenizer.json: " in done.err
+        assert "hint: give a folder that holds tokenizer.json" in done.err
 
 
 USER, ANSWER = TINY["messages"][1:3]

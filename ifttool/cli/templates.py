@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ifttool.cli import options as opt
-from ifttool.cli.console import RejectReporter, print_json, say
+from ifttool.cli.console import RejectReporter, announce_stdin, print_json, say
 from ifttool.cli.run import DATA, DONE, command
 from ifttool.words import counted
 
@@ -135,6 +135,7 @@ def _diagnose(
     tally = Tally()
     rows = None
     if data:
+        announce_stdin(data, quiet=quiet)
         rows = conversations(
             expand_inputs(data), recipe, tally, lambda place, _data, error, kind: reporter(place, error, kind)
         )
