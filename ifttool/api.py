@@ -139,6 +139,8 @@ def tokenize(
 ) -> "RunSummary":
     """Conversations → shards of ``input_ids`` in which every token bears loss, or with ``no_loss`` none does.
 
+    The first token of each sample never does: nothing predicts it.
+
     Returns:
         As :func:`unroll_shards`; it also raises the same.
     """

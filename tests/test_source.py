@@ -5,6 +5,7 @@ import io
 import json
 import lzma
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -15,9 +16,20 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from helpers import ROOT
 from ifttool.errors import InputChanged, RowError, RunError, UsageError
+from ifttool.formats import FORMATS
+from ifttool.io.json_structure import MAX_DEPTH
 from ifttool.io.jsonl import decode_row
-from ifttool.io.source import ByteRange, SkippedLine, expand_inputs, probe, read_rows, split_ranges
+from ifttool.io.source import (
+    MAX_LINE_BYTES,
+    ByteRange,
+    SkippedLine,
+    expand_inputs,
+    probe,
+    read_rows,
+    split_ranges,
+)
 from ifttool.records import Place, RawRow
 
 ROW = b'{"a":"b"}'
@@ -161,6 +173,13 @@ def test_line_limit_is_exact(tmp_path: Path, packing: str, limit: int, end: byte
     for item, line in zip(items, lines, strict=True):
         assert data[item.place.byte_start :][: item.place.byte_len] == line
     assert [item.place.line for item in items] == [1, 2, 3, 4, 5]
+
+
+def test_limits_are_those_of_the_page() -> None:
+    page = (ROOT / "docs" / "inputs.md").read_text(encoding="utf-8")
+    assert f"{MAX_LINE_BYTES >> 20} MiB ({MAX_LINE_BYTES:,} bytes)" in page
+    assert f"at most {MAX_DEPTH} levels" in page
+    assert re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE) == [*FORMATS]
 
 
 def test_over_long_last_line_without_end(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def tokenize(
     quiet: opt.Quiet = False,
     json: opt.Json = False,
 ) -> int:
-    """Conversations → shards of input_ids in which every token bears loss, or with --no-loss none does."""
+    """Conversations → shards of input_ids in which all tokens bear loss but the first of each sample; see --no-loss."""
     from ifttool import api
 
     options = {
