@@ -195,6 +195,17 @@ def test_reading_from_a_terminal_is_said(
         assert said not in cli(*arguments.split(), *again, "--quiet").err
 
 
+def test_a_terminal_is_left_at_the_first_end(tmp_path: Path) -> None:
+    main, terminal = pty.openpty()
+    os.write(main, b'{"text": "a"}\n\x04')
+    done = subprocess.run(
+        command("render"), cwd=tmp_path, env=environment(), stdin=terminal, capture_output=True, timeout=60, check=True
+    )
+    os.close(terminal)
+    os.close(main)
+    assert json.loads(done.stdout)["source"] == "-"
+
+
 def test_quiet(tmp_path: Path, tiny: Path, cli: RunCli) -> None:
     for arguments in (["mask", tiny, "-o", tmp_path / "out"], ["tokenize", tiny, "-o", tmp_path / "out2"]):
         done = cli(*arguments, "--quiet")

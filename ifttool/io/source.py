@@ -148,6 +148,9 @@ class _Replay:
         self.stream = stream
         self._source = source
         self._head = b""
+        # A terminal that is read again behind its end asks for more, and wants another Ctrl-D.
+        self._is_terminal = source == STDIN and stream.isatty()
+        self._has_ended = False
 
     def peek(self, size: int) -> bytes:
         self._head = self.read(size)
@@ -169,8 +172,12 @@ class _Replay:
         return b"".join(parts)
 
     def _read_some(self, size: int) -> bytes:
+        if self._has_ended:
+            return b""
         try:
-            return self.stream.read(size) or b""
+            data = self.stream.read(size) or b""
+            self._has_ended = self._is_terminal and len(data) < size
+            return data
         except OSError as error:
             raise RunError(f"can't read {printable(self._source)}: {error.strerror}") from None
 
