@@ -139,6 +139,8 @@ def tokenize(
 ) -> "RunSummary":
     """Conversations → shards of ``input_ids`` in which every token bears loss, or with ``no_loss`` none does.
 
+    The first token of each sample never does: nothing predicts it.
+
     Returns:
         As :func:`unroll_shards`; it also raises the same.
     """
@@ -377,9 +379,13 @@ def stats_sources(inputs: Inputs) -> tuple[list[str], bool]:
         UsageError: There is no such input, or some are shards and some conversations.
     """
     from ifttool.figures import is_shards  # noqa: PLC0415
+    from ifttool.io.unfinished import refuse_unfinished  # noqa: PLC0415
 
     names = _names(inputs)
     folders = [name for name in names if Path(name).is_dir() and is_shards(name)]
+    for name in names:
+        if name not in folders:
+            refuse_unfinished(Path(name))
     files = expand_inputs([name for name in names if name not in folders])
     shards = folders + [source for source in files if is_shards(source)]
     other = next((source for source in files if source not in shards), None)

@@ -12,6 +12,7 @@ from ifttool import __version__
 from ifttool.errors import UsageError
 from ifttool.io.input_digests import InputDigest
 from ifttool.io.inputs import printable
+from ifttool.io.unfinished import refuse_unfinished
 from ifttool.ledger import Tally
 from ifttool.output import FolderSink, Shard
 from ifttool.recipe import Recipe
@@ -108,6 +109,7 @@ def read_manifest(path: Path, *formats: str) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(path.read_bytes())
     except OSError as error:
+        refuse_unfinished(path.parent)
         raise UsageError(f"can't read {shown}: {error.strerror}", hint="name the folder of a finished run") from None
     except ValueError as error:
         raise UsageError(f"{shown} isn't JSON: {error}") from None

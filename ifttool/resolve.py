@@ -8,7 +8,7 @@ from typing import Any
 from ifttool.errors import TemplateError
 from ifttool.recipe import Recipe
 from ifttool.template.sources import TemplateSource, load_template
-from ifttool.tokenizer.load import DEFAULT_TOKENIZER, locate_tokenizer
+from ifttool.tokenizer.load import DEFAULT_TOKENIZER, check_tokenizer_file, locate_tokenizer
 
 DEFAULT_TEMPLATE = "chatml"
 
@@ -35,7 +35,7 @@ def resolve_recipe(
     Raises:
         UsageError: An option can't be used.
         TemplateError: The template isn't found.
-        TokenizerError: The template is the tokenizer's own, and there is no such tokenizer.
+        TokenizerError: The template is the tokenizer's own, and there is no such tokenizer, or the file isn't one.
     """
     source = _template_source(template, template_name, tokenizer)
     return Recipe(
@@ -53,9 +53,12 @@ def _template_source(template: str | None, name: str | None, tokenizer: str) -> 
         return load_template(template, name=name)
     if tokenizer == DEFAULT_TOKENIZER and not Path(tokenizer).exists():
         return load_template(DEFAULT_TEMPLATE)
+    file = locate_tokenizer(tokenizer)
     try:
-        return load_template(str(locate_tokenizer(tokenizer).parent), name=name)
+        return load_template(str(file.parent), name=name)
     except TemplateError as error:
+        # That there is no template beside it says nothing to somebody whose file is no tokenizer at all.
+        check_tokenizer_file(file)
         raise TemplateError(
             f"{error.message}", hint=error.hint or "name a chat template with --template, such as chatml"
         ) from error

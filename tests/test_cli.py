@@ -1,6 +1,7 @@
 """The commands as a shell sees them: exit codes, what goes to which stream, and what a mistake says."""
 
 import base64
+import io
 import json
 import os
 import pty
@@ -179,6 +180,39 @@ def test_progress_only_on_a_terminal(tmp_path: Path, tiny: Path) -> None:
     assert b"1 row  " in shown
 
 
+class _Terminal(io.BytesIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["mask -o out", "tokenize - -o out", "unroll", "render -", "stats", "show", "templates doctor chatml -"],
+)
+def test_reading_from_a_terminal_is_said(
+    tmp_path: Path, cli: RunCli, monkeypatch: pytest.MonkeyPatch, arguments: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = "ifttool: reading from standard input, which is this terminal; Ctrl-D ends it\n"
+    assert said not in cli(*arguments.split()).err
+    monkeypatch.setattr("io.BytesIO", _Terminal)
+    again = ["--force"] if "out" in arguments else []
+    assert cli(*arguments.split(), *again).err.startswith(said)
+    if arguments != "show":
+        assert said not in cli(*arguments.split(), *again, "--quiet").err
+
+
+def test_a_terminal_is_left_at_the_first_end(tmp_path: Path) -> None:
+    main, terminal = pty.openpty()
+    os.write(main, b'{"text": "a"}\n\x04')
+    done = subprocess.run(
+        command("render"), cwd=tmp_path, env=environment(), stdin=terminal, capture_output=True, timeout=60, check=True
+    )
+    os.close(terminal)
+    os.close(main)
+    assert json.loads(done.stdout)["source"] == "-"
+
+
 def test_quiet(tmp_path: Path, tiny: Path, cli: RunCli) -> None:
     for arguments in (["mask", tiny, "-o", tmp_path / "out"], ["tokenize", tiny, "-o", tmp_path / "out2"]):
         done = cli(*arguments, "--quiet")
@@ -257,6 +291,55 @@ def test_the_template_refuses_in_its_own_words(tmp_path: Path, cli: RunCli) -> N
         f"{source}:2: IFT301: Conversation roles must alternate user/assistant/user/assistant/...",
         "  hint: said by chat template chatml-strict",
     ]
+
+
+@pytest.mark.parametrize(
+    ("template", "way"),
+    [("qwen3", "--unroll auto repairs this"), ("deepseek-r1-distill", "--on-mismatch mask masks such turns only")],
+)
+def test_the_hint_fits_the_verdict(tmp_path: Path, cli: RunCli, template: str, way: str) -> None:
+    arguments = ["mask", SAMPLES / "multi_turn.jsonl", "-o", tmp_path / "out", "--on-mismatch", "error", "-t"]
+    assert (
+        f"\n  hint: ifttool templates doctor says why; {way}\n" in cli(*arguments, template, "--allow-text-markers").err
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_file_that_is_no_tokenizer(tmp_path: Path, tiny: Path, cli: RunCli, rows: int) -> None:
+    tiny.write_bytes(jsonl(*[TINY] * rows))
+    for more in ([], ["-t", "chatml"]):
+        done = cli("mask", tiny, "-o", tmp_path / "out", "--tokenizer", tiny, *more)
+        assert done.code == 2
+        assert f"error: {tiny} isn't a tokenizer.json: " in done.err
+        assert "hint: give a folder that holds tokenizer.json" in done.err
+
+
+USER, ANSWER = TINY["messages"][1:3]
+CALL = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+PARTS = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
+
+
+@pytest.mark.parametrize(
+    ("template", "messages", "hint"),
+    [
+        ("{{ messages[1].content.strip() }}", [USER, CALL], "message 1 (counted from 0) has no content, which this"),
+        ("{{ 'x' + messages[1]['content'] }}", [USER, CALL], "message 1 (counted from 0) has no content, which this"),
+        ("{{ 'x' + messages[0].content }}", [PARTS, ANSWER], "message 0 (counted from 0) has its content as a list"),
+        ("{{ messages[0].content.strip() }}", [PARTS, ANSWER], "message 0 (counted from 0) has its content as a list"),
+        ("{{ messages[0].content.content.strip() }}", [PARTS, CALL], "message 0 (counted from 0) has its content as"),
+        # The row isn't the reason.
+        ("{{ {}.content.strip() }}", [USER, ANSWER], ""),
+        ("{{ 'x' + [] }}", [USER, ANSWER], ""),
+    ],
+)
+def test_what_of_the_row_a_template_failed_on(
+    tmp_path: Path, cli: RunCli, template: str, messages: list[dict[str, Any]], hint: str
+) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(jsonl({"messages": messages}))
+    (tmp_path / "strict.jinja").write_text(template)
+    done = cli("render", tmp_path / "rows.jsonl", "-t", tmp_path / "strict.jinja")
+    assert "IFT302: chat template" in done.err
+    assert f"\n  hint: {hint}" in done.err if hint else "hint" not in done.err
 
 
 def test_only_the_first_rejects_are_printed(tmp_path: Path, cli: RunCli) -> None:

@@ -599,7 +599,7 @@ def test_all_rows_refused_is_a_failure(tmp_path: Path, cli: RunCli) -> None:
 def test_samples_are_read_and_unreadable_rows_named(cli: RunCli) -> None:
     result = cli("templates", "doctor", "chatml", SAMPLES / "bad.jsonl", SAMPLES / "chat.jsonl")
     assert "IFT102" in result.err
-    assert result.err.endswith("unreadable rows were left out\n")
+    assert result.err.endswith("unreadable rows left out\n")
     assert "your data: " in result.out
 
 

@@ -54,8 +54,17 @@ def refusal(data: bytes, *, terminated: bool = True, most_keys: int | None = Non
         (b'{"a":1}{"a":2}', "IFT108", "a second value starts at column 8 (byte 7)"),
         (b'{"a":NaN}', "IFT110", "NaN at column 6 (byte 5) isn't a JSON number"),
         (b'{"a":-Infinity}', "IFT110", "-Infinity at column 6 (byte 5) isn't a JSON number"),
-        (b'{"a":1e999}', "IFT110", "a number can't be kept exactly (number out of range)"),
-        (b'{"a":' + b"7" * 5000 + b"}", "IFT110", "a number can't be kept exactly (integer value out of range)"),
+        (b'{"a":1e999}', "IFT110", "a number at column 6 (byte 5) can't be kept exactly (number out of range)"),
+        (
+            '{"1e999 é":[2.5e3,-7,-1e400]}'.encode(),
+            "IFT110",
+            "a number at column 22 (byte 22) can't be kept exactly (number out of range)",
+        ),
+        (
+            b'{"a":' + b"7" * 4300 + b',"b":-' + b"7" * 4300 + b"}",
+            "IFT110",
+            "a number at column 4311 (byte 4310) can't be kept exactly (integer value out of range)",
+        ),
     ],
 )
 def test_faults_have_codes_and_places(data: bytes, code: str, message: str) -> None:

@@ -367,6 +367,8 @@ def test_places_that_cannot_be_used(masked: Path, tmp_path: Path) -> None:
         (tmp_path / "taken", "out", "isn't an output folder"),
         (tmp_path / "nothing", "out", "nothing"),
         (masked, "masked", "holds the input"),
+        (masked, "masked/packed", r"masked/packed lies in .*masked, which is packed"),
+        (masked / "data" / "*.parquet", "masked/data/packed", "which is packed"),
         (masked, "taken", "isn't empty"),
         (masked, "out.parquet", "is a file's name"),
         ([masked, masked], "out", "is the same input"),

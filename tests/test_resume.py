@@ -17,6 +17,7 @@ import ifttool
 from helpers import RunCli, chat, environment, jsonl
 from ifttool import pipeline
 from ifttool.errors import RunError, UsageError
+from ifttool.io.atomic import JOURNAL
 from ifttool.running import journal
 
 ROWS = [chat(f"Count to {n}.", " ".join(map(str, range(1, n + 1))), id=f"row-{n}") for n in range(1, 41)]
@@ -132,14 +133,14 @@ def test_killed_at_any_time(folder: Path) -> None:
 def test_whole_parts_are_used_and_damaged_ones_arent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mask("whole")
     assert killed(folder, JOURNAL_ADD, 6)
-    entries = journal._lines(folder / "out" / journal.JOURNAL)
+    entries = journal._lines(folder / "out" / JOURNAL)
     assert next(line["input"] for line in entries if "input" in line) == "a.jsonl"
     kept = [line for line in entries if "split" in line]
     assert len(kept) == 5
     first = folder / "out" / next(iter(kept[0]["files"]))
     first.write_bytes(first.read_bytes()[:-1])
     # The last line of a journal may be cut off.
-    with (folder / "out" / journal.JOURNAL).open("ab") as file:
+    with (folder / "out" / JOURNAL).open("ab") as file:
         file.write(b'{"split": ')
     worked = []
     process = pipeline.Task.run
@@ -158,7 +159,7 @@ def test_whole_parts_are_used_and_damaged_ones_arent(folder: Path, monkeypatch: 
 def test_a_journal_that_was_cut_off_at_once(folder: Path) -> None:
     mask("whole")
     (folder / "out").mkdir()
-    (folder / "out" / journal.JOURNAL).write_bytes(b'{"key": {"ver')
+    (folder / "out" / JOURNAL).write_bytes(b'{"key": {"ver')
     assert killed(folder, JOURNAL_ADD, 3, resume=True)
     mask(resume=True)
     assert files(folder / "out") == files(folder / "whole")
@@ -190,6 +191,40 @@ def test_differences_are_listed(folder: Path, cli: RunCli) -> None:
         mask()
     mask(force=True)
     assert ".ifttool-journal.tmp" not in files(folder / "out")
+
+
+READERS = [
+    ("show", "out"),
+    ("stats", "out"),
+    ("pack", "out", "-o", "packed", "--length", 64),
+    ("verify", "out"),
+    ("export", "out", "--to", "messages", "-o", "exported"),
+]
+"""Commands that look for shards in ``out``."""
+
+
+def test_an_interrupted_run_is_known_for_one(folder: Path, cli: RunCli) -> None:
+    assert killed(folder, JOURNAL_ADD, 3)
+    again = cli("mask", "a.jsonl", "-o", "out")
+    assert again.code == 2
+    assert "the output folder out isn't empty\n  hint: a run was interrupted there: the same command with --resume" in (
+        again.err
+    )
+    for arguments in READERS:
+        done = cli(*arguments)
+        assert done.code == 2
+        assert "error: there are no finished shards in out: the run that writes them was interrupted" in done.err
+        assert "--resume" in done.err
+
+
+def test_a_refused_run_is_known_for_one(folder: Path, cli: RunCli) -> None:
+    (folder / "a.jsonl").write_bytes(b"{}\n")
+    assert cli("mask", "a.jsonl", "-o", "out").code == 1
+    for arguments in READERS:
+        done = cli(*arguments)
+        assert done.code == 2
+        assert "error: there are no finished shards in out, just a list of rejected rows\n" in done.err
+        assert "--max-rejects allows writes no shards; out/rejects.jsonl says" in done.err
 
 
 def test_a_finished_run_is_left_alone(folder: Path) -> None:

@@ -437,6 +437,14 @@ def test_refusals_say_where_and_why() -> None:
     )
 
 
+def test_a_refusal_says_what_mask_says(tmp_path: Path) -> None:
+    path = tmp_path / "half.jsonl"
+    path.write_text(r'{"messages":[{"role":"user","content":"\ud83d"},{"role":"assistant","content":"I see."}]}' + "\n")
+    code, output = invoke(path)
+    assert code == 0
+    assert output == f"{path}:1: no sample: IFT107: \\ud83d at column 40 (byte 39) is half of a surrogate pair\n"
+
+
 def test_colour_is_for_terminals_or_on_demand(conversations: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b" not in invoke(conversations)[1]
     painted = invoke(conversations, "--color", "always", "--row", "1")[1]
@@ -634,6 +642,10 @@ def test_against_compares_all_and_prints_up_to_the_limit(conversations: Path) ->
     assert [move["text"] for move in found[0]["moves"]] == ["Two.", "<|im_end|>"]
     assert (found[1]["same"], found[1]["newly_masked"]) == (3, 4)
     assert counts_text(DiffCounts()) == "0 samples compared: none; 0 tokens become trained, 0 masked\n"
+    one = DiffCounts(sides=1, newly_trained=1)
+    assert counts_text(one) == (
+        "1 sample compared: 1 with tokens that change sides; 1 token becomes trained, 0 masked\n"
+    )
 
 
 def test_settings_are_read_by_the_type_of_their_option() -> None:

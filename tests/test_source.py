@@ -5,6 +5,7 @@ import io
 import json
 import lzma
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -15,9 +16,20 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from helpers import ROOT
 from ifttool.errors import InputChanged, RowError, RunError, UsageError
+from ifttool.formats import FORMATS
+from ifttool.io.json_structure import MAX_DEPTH
 from ifttool.io.jsonl import decode_row
-from ifttool.io.source import ByteRange, SkippedLine, expand_inputs, probe, read_rows, split_ranges
+from ifttool.io.source import (
+    MAX_LINE_BYTES,
+    ByteRange,
+    SkippedLine,
+    expand_inputs,
+    probe,
+    read_rows,
+    split_ranges,
+)
 from ifttool.records import Place, RawRow
 
 ROW = b'{"a":"b"}'
@@ -163,9 +175,21 @@ def test_line_limit_is_exact(tmp_path: Path, packing: str, limit: int, end: byte
     assert [item.place.line for item in items] == [1, 2, 3, 4, 5]
 
 
+def test_limits_are_those_of_the_page() -> None:
+    page = (ROOT / "docs" / "inputs.md").read_text(encoding="utf-8")
+    assert f"{MAX_LINE_BYTES >> 20} MiB ({MAX_LINE_BYTES:,} bytes)" in page
+    assert f"at most {MAX_DEPTH} levels" in page
+    assert re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE) == [*FORMATS]
+
+
 def test_over_long_last_line_without_end(tmp_path: Path) -> None:
     source = write(tmp_path, b"a\n" + b"x" * 5_000_000)
     assert shape(source, max_line_bytes=10) == [(1, b"a"), (2, "IFT106")]
+    (_, skipped) = rows_of(source, max_line_bytes=10)
+    assert isinstance(skipped, SkippedLine)
+    assert skipped.error is not None
+    assert skipped.error.message == "the line has 5,000,000 bytes; the limit is 10"
+    assert "--" not in skipped.error.hint, "no option raises the limit"
 
 
 @pytest.mark.parametrize("packing", ["gz", "zst", "xz"])
@@ -208,8 +232,14 @@ def test_cut_stream_is_an_error_that_names_file_and_rows(tmp_path: Path, packing
         with pytest.raises(InputChanged) as caught:
             rows.extend(read_rows(source))
         assert source in caught.value.message
-        assert f"{len(rows)} complete rows" in caught.value.message
+        assert f"after {len(rows):,} complete rows (line" in caught.value.message
         assert all(isinstance(row, RawRow) and row.terminated for row in rows)
+
+
+def test_a_stream_that_is_cut_behind_its_first_row(tmp_path: Path) -> None:
+    source = write(tmp_path, zstd(ROW + b"\n") + zstd(ROW + b"\n")[:-1])
+    with pytest.raises(InputChanged, match=r"after 1 complete row \(line 1\)"):
+        list(read_rows(source))
 
 
 def test_every_cut_of_a_small_stream_is_noticed(tmp_path: Path) -> None:

@@ -366,7 +366,7 @@ def test_nothing_is_measured_without_samples(tmp_path: Path) -> None:
     assert plain["trained_tokens"]["share"] is None
     assert plain["over_length"]["share"] is None
     assert plain["epoch"]["steps"] == 0
-    assert "1 lines = 0 kept + 0 rejected + 0 dropped + 1 blank" in stats_text(stats, max_length=10)
+    assert "1 line = 0 kept + 0 rejected + 0 dropped + 1 blank" in stats_text(stats, max_length=10)
 
 
 def test_text_blocks() -> None:

@@ -208,6 +208,32 @@ class TestTokenizerFolder:
             load_template(str(folder))
         assert load_template(str(folder), name="tool_use").text == "T"
 
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("chats.jsonl", '{"messages": [{"role": "user", "content": "{{ 7 }}"}]}\n' * 2),
+            ("large.jsonl", '{"text": "a"}\n' * 200_000),
+            ("long", '\n {"text": "' + "a" * 200_000 + '"}'),
+            ("pretty.txt", '[\n  {\n    "messages": []\n  }\n]\n'),
+            ("chats.json", '{"messages": []}\n{"messages": []}\n'),
+            ("list.json", '[{"messages": []}]'),
+        ],
+    )
+    def test_conversations_are_no_template(self, folder: Path, name: str, text: str) -> None:
+        (folder / name).write_text(text, encoding="utf-8")
+        with pytest.raises(
+            TemplateError, match=r"holds JSON, not a chat|isn't valid JSON|isn't a JSON object"
+        ) as caught:
+            load_template(str(folder / name))
+        assert "`ifttool templates doctor TEMPLATE DATA` tries one" in caught.value.hint
+
+    @pytest.mark.parametrize(
+        "text", ['{"turns": [{% for m in messages %}1{% endfor %}]}', '{"a": "{{ x }}"\n}', "{}x", "["]
+    )
+    def test_templates_that_write_json(self, folder: Path, text: str) -> None:
+        (folder / "json.jinja").write_text(text, encoding="utf-8")
+        assert load_template(str(folder / "json.jinja")).text == text
+
     def test_folder_without_tokenizer_files(self, folder: Path) -> None:
         with pytest.raises(TemplateError, match=r"has no chat_template\.jinja and no tokenizer_config\.json"):
             load_template(str(folder))

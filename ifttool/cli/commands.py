@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifttool.cli import options as opt
-from ifttool.cli.console import print_json, progress
+from ifttool.cli.console import announce_stdin, print_json, progress
 from ifttool.cli.outcome import report_run
 from ifttool.cli.stats import stats
 
@@ -37,6 +37,7 @@ def render(
     from ifttool import api
     from ifttool.cli.row_stream import write_rows
 
+    announce_stdin(inputs, quiet=quiet)
     return write_rows(
         lambda on_reject: api.render(
             inputs or "-",
@@ -131,6 +132,7 @@ def unroll(
         _refuse_options(
             {**of_shards, "json": json, "input": input}, what="shards", hint="give -o a folder or a .parquet file"
         )
+        announce_stdin(inputs, quiet=quiet)
         return write_rows(
             lambda on_reject: api.unroll(
                 inputs or "-", tool_arguments=tool_arguments or "keep", on_reject=on_reject, **common
@@ -189,7 +191,7 @@ def tokenize(
     quiet: opt.Quiet = False,
     json: opt.Json = False,
 ) -> int:
-    """Conversations → shards of input_ids in which every token bears loss, or with --no-loss none does."""
+    """Conversations → shards of input_ids in which all tokens bear loss but the first of each sample; see --no-loss."""
     from ifttool import api
 
     options = {
@@ -361,6 +363,7 @@ def _write_shards(
     quiet: bool,
     json: bool,
 ) -> int:
+    announce_stdin(inputs, quiet=quiet)
     with progress(quiet=quiet) as show:
         summary = work(inputs or "-", output, max_rejects=max_rejects, on_progress=show, **options)
     if json:

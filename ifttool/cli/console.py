@@ -4,13 +4,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ifttool.errors import IfttoolError, RowError
 from ifttool.findings import CODES
+from ifttool.words import counted
 
 if TYPE_CHECKING:
     from ifttool.ledger import Tally
@@ -23,11 +24,6 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == " " else f"\\x{ord(char):02x}" for char in text)
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 row``, ``2,000 rows``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def say(text: str) -> None:
     """One line on standard error."""
     try:
@@ -36,6 +32,17 @@ def say(text: str) -> None:
     except BrokenPipeError:
         # Nobody reads the messages (`2>&1 | head`): that mustn't change what the run does or how it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def announce_stdin(inputs: Collection[str] | None, *, quiet: bool = False) -> None:
+    """Say that a command is about to read what is typed: one that was called without inputs would seem to hang.
+
+    Args:
+        inputs: As given; none at all stand for ``-``.
+        quiet: Say nothing.
+    """
+    if not quiet and "-" in (inputs or "-") and sys.stdin is not None and sys.stdin.isatty():
+        say("ifttool: reading from standard input, which is this terminal; Ctrl-D ends it")
 
 
 def report_error(error: IfttoolError) -> None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ifttool.cli import options as opt
-from ifttool.cli.console import counted, print_json, say
+from ifttool.cli.console import print_json, say
 from ifttool.cli.run import DONE
+from ifttool.words import counted
 
 if TYPE_CHECKING:
     from ifttool.exporting.summary import ExportSummary
@@ -82,7 +83,7 @@ def export(
 def _report(summary: "ExportSummary") -> None:
     for split, figures in summary.splits.items():
         sizes = [counted(figures.rows, "row")]
-        sizes += [f"{figures.tokens:,} tokens"] if figures.tokens else []
+        sizes += [counted(figures.tokens, "token")] if figures.tokens else []
         sizes += [f"{figures.trained_tokens:,} trained"] if figures.trained_tokens else []
         say(f"{split}: {', '.join(sizes)}")
         for what, count in figures.remarks.items():

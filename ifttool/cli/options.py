@@ -163,7 +163,12 @@ MaxLength = Annotated[
 ]
 Overflow = Annotated[
     str,
-    typer.Option("--overflow", metavar="WHAT", help="Samples over --max-length: drop (and count), truncate or error."),
+    typer.Option(
+        "--overflow",
+        metavar="WHAT",
+        help="Samples over --max-length: drop (and count), error, or truncate: behind the last turn that fits, else "
+        "inside a turn.",
+    ),
 ]
 AllowTextMarkers = Annotated[
     bool,

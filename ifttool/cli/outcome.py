@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ifttool.cli.console import counted, say, show_rejects, summarize
+from ifttool.cli.console import say, show_rejects, summarize
 from ifttool.cli.run import DATA, DONE
+from ifttool.words import counted
 
 if TYPE_CHECKING:
     from ifttool.pipeline import RunSummary

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ifttool.cli import options as opt
-from ifttool.cli.console import counted, print_json, printable, say, summarize
+from ifttool.cli.console import print_json, printable, say, summarize
 from ifttool.cli.run import DONE
+from ifttool.words import counted
 
 if TYPE_CHECKING:
     from ifttool.packing.figures import Fill, PackSummary

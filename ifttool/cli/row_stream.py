@@ -10,7 +10,7 @@ import msgspec
 
 from ifttool.api import Rows
 from ifttool.api_types import OnReject
-from ifttool.cli.console import RejectReporter, counted, say, summarize
+from ifttool.cli.console import RejectReporter, say, summarize
 from ifttool.cli.run import DATA, DONE
 from ifttool.errors import RowError
 from ifttool.io.atomic import atomic_writer
@@ -19,6 +19,7 @@ from ifttool.ledger import reject_line
 from ifttool.output import check_new_file
 from ifttool.records import Place
 from ifttool.tolerance import Tolerance
+from ifttool.words import counted
 
 
 class _TooManyRejectsError(Exception):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ifttool.cli import options as opt
-from ifttool.cli.console import say
+from ifttool.cli.console import announce_stdin, say
 from ifttool.cli.run import DATA, DONE
 from ifttool.errors import UsageError
 
@@ -130,6 +130,7 @@ def show(
         "tool_arguments": tool_arguments,
     }
     sources, finished = stats_sources(inputs or ["-"])
+    announce_stdin(sources)
     if against:
         if finished:
             raise UsageError("--against compares settings of conversations; these are finished shards")

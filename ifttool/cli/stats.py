@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ifttool.cli import options as opt
-from ifttool.cli.console import RejectReporter, print_json, progress, say
+from ifttool.cli.console import RejectReporter, announce_stdin, print_json, progress, say
 from ifttool.cli.run import DATA, DONE
+from ifttool.words import counted
 
 if TYPE_CHECKING:
     from ifttool.figures import Stats
@@ -54,6 +55,7 @@ def stats(
 
     tolerance = Tolerance.parse(max_rejects)
     sources, finished = stats_sources(inputs or ["-"])
+    announce_stdin(sources, quiet=quiet)
     if finished:
         _report(shard_stats(sources), max_length=max_length, batch_size=batch_size, json=json)
         return DONE
@@ -74,7 +76,7 @@ def stats(
     if figures.tally is None or tolerance.allows(figures.tally.total):
         return DONE
     rejected = figures.tally.total.rejected.total()
-    say(f"ifttool: {rejected:,} rows were rejected, more than --max-rejects allows")
+    say(f"ifttool: {counted(rejected, 'row')} rejected, more than --max-rejects allows")
     return DATA
 
 

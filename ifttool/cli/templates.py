@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ifttool.cli import options as opt
-from ifttool.cli.console import RejectReporter, print_json, say
+from ifttool.cli.console import RejectReporter, announce_stdin, print_json, say
 from ifttool.cli.run import DATA, DONE, command
+from ifttool.words import counted
 
 if TYPE_CHECKING:
     from ifttool.doctor.diagnosis import Diagnosis
@@ -134,6 +135,7 @@ def _diagnose(
     tally = Tally()
     rows = None
     if data:
+        announce_stdin(data, quiet=quiet)
         rows = conversations(
             expand_inputs(data), recipe, tally, lambda place, _data, error, kind: reporter(place, error, kind)
         )
@@ -147,7 +149,7 @@ def _diagnose(
     reporter.close()
     unreadable = sum(ledger.rejected.total() for ledger in tally.sources.values())
     if unreadable and not quiet:
-        say(f"{unreadable:,} unreadable rows were left out")
+        say(f"{counted(unreadable, 'unreadable row')} left out")
     return diagnosis
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ifttool.cli import options as opt
-from ifttool.cli.console import counted, print_json, printable, say
+from ifttool.cli.console import print_json, printable, say
 from ifttool.cli.run import DATA, DONE, USAGE
+from ifttool.words import counted
 
 if TYPE_CHECKING:
     from ifttool.verification.report import Difference, Report

@@ -18,15 +18,18 @@ _TEMP_SUFFIX = ".tmp"
 _README = "README.md"
 _DATA = "data"
 _MANIFEST = "manifest.json"
-_REJECTS = "rejects.jsonl"
+REJECTS = "rejects.jsonl"
 REFUSED = "refused.jsonl"
 """Beside an output that wasn't replaced: the rejects of the run that was to replace it."""
-_OURS = frozenset((_DATA, "provenance", "tokenizer", _MANIFEST, _README, _REJECTS, REFUSED))
+_OURS = frozenset((_DATA, "provenance", "tokenizer", _MANIFEST, _README, REJECTS, REFUSED))
 
 # Inside the folder that is replaced, not beside it: that may be a mount point, or its parent not ours to write to.
 SUCCESSOR = f"{_TEMP_PREFIX}new{_TEMP_SUFFIX}"
 """Where the output that will replace a finished one grows."""
 _PREDECESSOR = f"{_TEMP_PREFIX}old{_TEMP_SUFFIX}"
+# A name that marks it as temporary: a later run without --resume takes it away.
+JOURNAL = f"{_TEMP_PREFIX}journal{_TEMP_SUFFIX}"
+"""In the folder of a run that goes on, or was killed: what it has done so far."""
 
 
 @contextmanager
@@ -133,15 +136,26 @@ def check_output_dir(path: str | os.PathLike[str], *, force: bool) -> tuple[list
         stale = [entry for entry in entries if _is_temporary(entry)]
         rest = [entry for entry in entries if not _is_temporary(entry)]
         # A run with too many rejects leaves just their list; trying again must not need --force.
-        if rest and not force and [entry.name for entry in rest] != [_REJECTS]:
-            raise UsageError(
-                f"the output folder {path} isn't empty",
-                hint="choose another folder, or replace its content with --force",
-            )
+        if rest and not force and [entry.name for entry in rest] != [REJECTS]:
+            raise UsageError(f"the output folder {path} isn't empty", hint=_ways_out(folder))
         _refuse_foreign(folder, rest, was_interrupted=bool(stale))
     except OSError as error:
         raise RunError(f"can't prepare the output folder {path}: {error.strerror}") from error
     return stale, rest
+
+
+def is_interrupted(folder: Path) -> bool:
+    """Whether a folder holds the journal of a run, or of one that was to replace what is there."""
+    return any((root / JOURNAL).is_file() for root in (folder, folder / SUCCESSOR))
+
+
+def _ways_out(folder: Path) -> str:
+    if is_interrupted(folder):
+        return (
+            "a run was interrupted there: the same command with --resume finishes it; or choose another folder, "
+            "or start anew with --force"
+        )
+    return "choose another folder, or replace its content with --force"
 
 
 def replace_output(folder: Path) -> None:

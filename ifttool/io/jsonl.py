@@ -6,6 +6,7 @@ again here; that costs nothing for good rows.
 """
 
 import json
+import math
 import re
 from typing import Any
 
@@ -17,6 +18,9 @@ from ifttool.io.json_structure import MAX_DEPTH, DepthError, find_duplicate_key
 _DECODER = msgspec.json.Decoder()
 _ERROR_OFFSET = re.compile(r"\(byte (\d+)\)")
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|[^u])")
+# A string (to be passed over) or a number.
+_SCALAR = re.compile(rb'"(?:[^"\\]|\\.)*"|(-?\d+)(\.\d+)?([eE][-+]?\d+)?', re.DOTALL)
+_LONGEST_INTEGER = 4300  # with its sign
 _NOT_FINITE = re.compile(rb"-?(NaN|nan|Infinity|inf|Inf)\b")
 _TYPE_NAMES = {
     list: "an array",
@@ -86,9 +90,22 @@ def _decode(data: bytes, *, terminated: bool) -> Any:
     except msgspec.ValidationError as error:
         # The only values that fit no Python type: 1e999, and integers of over 4300 digits.
         reason = str(error).partition(" - ")[0].lower()
-        raise RowError("IFT110", f"a number can't be kept exactly ({reason})") from None
+        raise RowError("IFT110", f"{_large_number(data)} can't be kept exactly ({reason})") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _explain(data, str(error), terminated=terminated) from None
+
+
+def _large_number(data: bytes) -> str:
+    """Name the first number that is too large, with its place, which msgspec doesn't give."""
+    for match in _SCALAR.finditer(data):
+        digits, fraction, exponent = match.groups()
+        if digits is not None and _is_too_large(match[0], is_integer=fraction is exponent is None):
+            return f"a number at {_place(data, match.start())}"
+    return "a number"
+
+
+def _is_too_large(number: bytes, *, is_integer: bool) -> bool:
+    return len(number) > _LONGEST_INTEGER if is_integer else math.isinf(float(number))
 
 
 def _too_deep() -> RowError:

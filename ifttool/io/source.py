@@ -22,6 +22,7 @@ from ifttool.io.inputs import (
 )
 from ifttool.io.json_structure import KeyCounter
 from ifttool.records import Place, RawRow
+from ifttool.words import counted
 
 __all__ = [
     "MAX_LINE_BYTES",
@@ -147,6 +148,9 @@ class _Replay:
         self.stream = stream
         self._source = source
         self._head = b""
+        # A terminal that is read again behind its end asks for more, and wants another Ctrl-D.
+        self._is_terminal = source == STDIN and stream.isatty()
+        self._has_ended = False
 
     def peek(self, size: int) -> bytes:
         self._head = self.read(size)
@@ -168,8 +172,12 @@ class _Replay:
         return b"".join(parts)
 
     def _read_some(self, size: int) -> bytes:
+        if self._has_ended:
+            return b""
         try:
-            return self.stream.read(size) or b""
+            data = self.stream.read(size) or b""
+            self._has_ended = self._is_terminal and len(data) < size
+            return data
         except OSError as error:
             raise RunError(f"can't read {printable(self._source)}: {error.strerror}") from None
 
@@ -246,14 +254,14 @@ def _lines(
     try:
         for chunk in chunks:
             pieces = chunk.split(b"\n")
-            counted, heads = counter.count(chunk)
-            keys: list[int | None] = [*counted]
+            counts, heads = counter.count(chunk)
+            keys: list[int | None] = [*counts]
             tail = pieces.pop()
             if pieces and (held or dropped):
                 if dropped:
                     last_byte = pieces[0][-1:] or last_byte
                     size = dropped + len(pieces[0])
-                    yield _too_long(source, line, start, size - (last_byte == b"\r"))
+                    yield _too_long(source, line, start, size - (last_byte == b"\r"), limit=max_line_bytes)
                     start += size + 1
                     line += 1
                     del pieces[0], keys[0], heads[0]
@@ -278,11 +286,11 @@ def _lines(
                 pending.append(tail)
     except DamagedStreamError as error:
         raise InputChanged(
-            f"{printable(source)}: {error}, after {rows} complete rows (line {line - 1})",
+            f"{printable(source)}: {error}, after {counted(rows, 'complete row')} (line {line - 1})",
             hint="get the file again; what was read before is whole",
         ) from None
     if dropped:
-        yield _too_long(source, line, start, dropped - (last_byte == b"\r"))
+        yield _too_long(source, line, start, dropped - (last_byte == b"\r"), limit=max_line_bytes)
     elif held:
         data = b"".join(pending)
         item = _row(data, Place(source, line, start, len(data)), None, 0, max_line_bytes)
@@ -308,16 +316,16 @@ def _row(
             start += 3
         place = Place(place.source, place.line, start, len(data))
     if len(data) > max_line_bytes:
-        return _too_long(place.source, place.line, place.byte_start, len(data))
+        return _too_long(place.source, place.line, place.byte_start, len(data), limit=max_line_bytes)
     if not data or data.isspace():
         return SkippedLine(place)
     return RawRow(place, data, True, most_keys, role_heads)
 
 
-def _too_long(source: str, line: int, start: int, size: int) -> SkippedLine:
+def _too_long(source: str, line: int, start: int, size: int, *, limit: int) -> SkippedLine:
     error = RowError(
         "IFT106",
-        f"the line has {size} bytes, more than the limit",
-        hint="raise --max-line-bytes, or split the row",
+        f"the line has {size:,} bytes; the limit is {limit:,}",
+        hint="leave the row out, or make several shorter ones of it",
     )
     return SkippedLine(Place(source, line, start, size), error)

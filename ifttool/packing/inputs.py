@@ -14,6 +14,7 @@ from ifttool.errors import InputChanged, UsageError
 from ifttool.figures import is_shards
 from ifttool.io.inputs import expand_inputs, printable
 from ifttool.io.shard_lengths import read_columns, read_description
+from ifttool.io.unfinished import refuse_unfinished
 from ifttool.packing.schema import list_lengths
 from ifttool.samples import IntArray, LongArray
 from ifttool.schema import IGNORE_LABEL
@@ -101,6 +102,7 @@ def _paths(name: str) -> list[str]:
     if not root.is_dir():
         return [name]
     if not is_shards(name):
+        refuse_unfinished(root)
         raise UsageError(f"{printable(name)} isn't an output folder: it has no manifest.json", hint="name the shards")
     try:
         return [str(root / shard["path"]) for shard in json.loads((root / "manifest.json").read_bytes())["shards"]]

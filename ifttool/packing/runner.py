@@ -13,7 +13,7 @@ from ifttool.ledger import Tally, reject_line
 from ifttool.output import FolderSink, Shard
 from ifttool.packing.documents import common_metadata, complete
 from ifttool.packing.figures import Fill, PackSummary
-from ifttool.packing.inputs import find_shards
+from ifttool.packing.inputs import InputShard, find_shards
 from ifttool.packing.options import PackOptions
 from ifttool.packing.split_packer import SplitPacker
 from ifttool.packing.survey import OVERLONG, Survey, survey_shard
@@ -41,6 +41,7 @@ def pack_shards(names: Sequence[str], output: Path, options: PackOptions, *, for
     if not shards:
         raise UsageError("there are no shards to pack")
     check_output(output, [shard.path for shard in shards])
+    _refuse_inside(output, shards)
     with InputDigests([shard.path for shard in shards]) as digests:
         surveys = [survey_shard(shard, length=options.length, unread=options.form.unread) for shard in shards]
         if options.overlong == "error":
@@ -84,6 +85,16 @@ def check_output(output: str | os.PathLike[str], files: Sequence[str]) -> None:
         raise UsageError(f"{shown} is a file's name", hint="packs go into a folder")
     if any(is_inside(path, output) for path in files):
         raise UsageError(f"the output folder {shown} holds the input", hint="choose another one")
+
+
+def _refuse_inside(output: Path, shards: Sequence[InputShard]) -> None:
+    """Refuse a place in an output that is packed: a later run couldn't replace that, for what isn't its own in it."""
+    for folder in dict.fromkeys(shard.folder for shard in shards):
+        if folder is not None and is_inside(output, folder):
+            raise UsageError(
+                f"the output folder {printable(str(output))} lies in {printable(str(folder))}, which is packed",
+                hint="choose a folder beside it",
+            )
 
 
 def _refuse_overlong(surveys: Sequence[Survey]) -> None:

@@ -78,11 +78,12 @@ class Policies:
             return None
         code = mismatch.code
         assert code is not None
-        error = RowError(
-            code,
-            f"{CODES[code]} (verdict {mismatch.value})",
-            hint="ifttool templates doctor explains verdicts; --unroll auto repairs history",
+        # Unrolling helps where later messages change a turn, not where its own prompt isn't what precedes it.
+        way = (
+            "--unroll auto repairs this" if mismatch is Verdict.HISTORY else "--on-mismatch mask masks such turns only"
         )
+        hint = f"ifttool templates doctor says why; {way}"
+        error = RowError(code, f"{CODES[code]} (verdict {mismatch.value})", hint=hint)
         if self._recipe.on_mismatch == "error":
             raise error
         return error

@@ -8,6 +8,7 @@ from ifttool.findings import CODES
 from ifttool.io.inputs import printable
 from ifttool.ledger import Tally
 from ifttool.report.text import histogram, number, percent, table
+from ifttool.words import counted
 
 # Data decides how long an id is; a line of the report should still fit a terminal.
 _ID_WIDTH = 48
@@ -99,13 +100,13 @@ def _limits(stats: Stats, max_length: int | None, batch_size: int | None) -> Ite
         over = stats.tokens.above(max_length)
         share = percent(over.count / max(stats.samples, 1))
         yield (
-            f"over {max_length:,} tokens: {over.count:,} samples ({share}) of {over.total:,} tokens, "
+            f"over {max_length:,} tokens: {counted(over.count, 'sample')} ({share}) of {over.total:,} tokens, "
             f"{over.total - max_length * over.count:,} of them behind the limit"
         )
     if batch_size is not None:
         without = "" if max_length is None else " without samples over the limit"
         steps = stats.steps(batch_size, max_length=max_length)
-        yield f"an epoch: {steps:,} steps of {batch_size:,} samples{without}"
+        yield f"an epoch: {counted(steps, 'step')} of {counted(batch_size, 'sample')}{without}"
 
 
 def _tally(tally: Tally) -> Iterator[str]:
@@ -121,7 +122,7 @@ def _tally(tally: Tally) -> Iterator[str]:
     if rows:
         yield from table(rows, left=frozenset({0, 1, 3}))
     yield (
-        f"{total.lines:,} lines = {total.kept:,} kept + {total.rejected.total():,} rejected "
+        f"{counted(total.lines, 'line')} = {total.kept:,} kept + {total.rejected.total():,} rejected "
         f"+ {total.dropped.total():,} dropped + {total.blanks:,} blank"
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ifttool.errors import UsageError
-from ifttool.io.atomic import SUCCESSOR
+from ifttool.io.atomic import JOURNAL, SUCCESSOR, is_interrupted
 from ifttool.io.input_digests import InputDigest, InputDigests, digest_input
 from ifttool.io.inputs import printable
 from ifttool.ledger import Tally
@@ -21,8 +21,6 @@ from ifttool.shards import ShardInfo, file_sha256
 from ifttool.split import SPLIT_BYTES, PartPaths, Split, SplitResult
 from ifttool.worker import Worker
 
-# A name that marks it as temporary: a later run without --resume takes it away.
-JOURNAL = ".ifttool-journal.tmp"
 MANIFEST = "manifest.json"
 
 
@@ -154,7 +152,7 @@ def run_key(worker: Worker, sources: Sequence[str], options: Mapping[str, Any]) 
 def can_be_resumed(root: Path) -> bool:
     """Whether a folder holds a journal, or was left before there was one."""
     is_new = not root.exists() or (root.is_dir() and not any(path.is_file() for path in root.rglob("*")))
-    return is_new or (root / JOURNAL).is_file() or _is_being_replaced(root)
+    return is_new or is_interrupted(root)
 
 
 def _is_being_replaced(root: Path) -> bool:

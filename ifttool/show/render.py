@@ -12,6 +12,7 @@ from ifttool.findings import CODES
 from ifttool.report.text import number, percent, table
 from ifttool.show.differing import DiffCounts, Difference, Move, TextLine
 from ifttool.show.explanation import Explanation, Item, Refusal, Span, Stretch
+from ifttool.words import counted
 
 GUTTER = "| "
 _EXCERPT = 32
@@ -71,6 +72,14 @@ def _escaped(char: str, style: Style, own: set[str]) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def stated(text: str, style: Style) -> str:
+    """A sentence of ours on one line, as every command prints it, whatever data it quotes.
+
+    Unlike :func:`escaped`, nothing is told apart in it: a backslash that a message shows stays a single one.
+    """
+    return "".join(_escaped(char, style, set()) for char in text)
 
 
 def picture(stretches: Iterable[Stretch], style: Style) -> list[str]:
@@ -135,18 +144,18 @@ def _remarks(sample: Explanation, style: Style) -> Iterator[str]:
         where = [str(turn.message) for turn in sample.turns if code in turn.codes]
         yield f"  {code} {CODES[code]}" + (f": turn {', '.join(where)}" if where else "")
     if sample.left_out:
-        yield f"  mask leaves this sample out: {escaped(sample.left_out, style)}"
+        yield f"  mask leaves this sample out: {stated(sample.left_out, style)}"
     for note in sample.notes:
-        yield f"  {escaped(note, style)}"
+        yield f"  {stated(note, style)}"
 
 
 def _refusal_lines(refusal: Refusal, style: Style) -> Iterator[str]:
     name = "" if refusal.id is None else f"id {escaped(refusal.id, style)}, "
     where = f" at {escaped(refusal.path, style)}" if refusal.path else ""
-    place, message = escaped(str(refusal.place), style), escaped(refusal.message, style)
+    place, message = escaped(str(refusal.place), style), stated(refusal.message, style)
     yield f"{place}: {name}no sample: {refusal.code}{where}: {message}"
     if refusal.hint:
-        yield f"  hint: {escaped(refusal.hint, style)}"
+        yield f"  hint: {stated(refusal.hint, style)}"
 
 
 def _span_table(sample: Explanation, style: Style) -> list[str]:
@@ -218,7 +227,7 @@ def _both_sides(before: Explanation, after: Explanation, difference: Difference,
     lines = [f"- {_header(before, style)}", f"+ {_header(after, style)}"]
     for sign, side in (("-", before), ("+", after)):
         if side.left_out:
-            lines.append(f"{sign} mask leaves this sample out: {escaped(side.left_out, style)}")
+            lines.append(f"{sign} mask leaves this sample out: {stated(side.left_out, style)}")
     if difference.kind == "tokens":
         lines.append("  the text is the same, its tokens aren't")
     if difference.lines:
@@ -234,7 +243,7 @@ def _text_lines(lines: Sequence[TextLine], style: Style) -> Iterator[str]:
         members = list(group)
         for line in members:
             if sign == "@":
-                yield f"    @ {number(line.hidden)} equal line{'' if line.hidden == 1 else 's'}"
+                yield f"    @ {counted(line.hidden, 'equal line')}"
             else:
                 (shown,) = picture(line.stretches, style)
                 yield f"    {sign} {shown}"
@@ -247,9 +256,8 @@ def _move_lines(move: Move, style: Style) -> list[str]:
     fate = "masked → trained" if move.now_trained else "trained → masked"
     if style.ascii_only:
         fate = fate.replace("→", "->")
-    count = f"{number(move.tokens)} token{'' if move.tokens == 1 else 's'}"
     return [
-        f"  {fate}: {count}, chars {move.start}-{move.stop}: {_excerpt(move.text, style)}",
+        f"  {fate}: {counted(move.tokens, 'token')}, chars {move.start}-{move.stop}: {_excerpt(move.text, style)}",
         f"    before: {escaped(move.before, style)}",
         f"    after:  {escaped(move.after, style)}",
     ]
@@ -266,5 +274,6 @@ def counts_text(counts: DiffCounts) -> str:
     )
     total = sum(count for count, _ in named)
     parts = ", ".join(f"{number(count)} {what}" for count, what in named if count) or "none"
-    moved = f"{number(counts.newly_trained)} tokens become trained, {number(counts.newly_masked)} masked"
-    return f"{number(total)} samples compared: {parts}; {moved}\n"
+    become = "becomes" if counts.newly_trained == 1 else "become"
+    moved = f"{counted(counts.newly_trained, 'token')} {become} trained, {number(counts.newly_masked)} masked"
+    return f"{counted(total, 'sample')} compared: {parts}; {moved}\n"

@@ -1,6 +1,6 @@
 """A chat template ready to render conversations: by the reference path, or traced into pieces."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -97,7 +97,7 @@ class ChatTemplate:
         try:
             return self._reference.render(variables)
         except Exception as error:
-            raise self._row_error(error) from error
+            raise self._row_error(error, messages) from error
 
     def trace(
         self,
@@ -129,11 +129,35 @@ class ChatTemplate:
             return TracedRender(text, (Piece(text, text),), (), lost=True)
         return TracedRender(text, traced.pieces, tuple(trace.guards))
 
-    def _row_error(self, error: Exception) -> RowError:
+    def _row_error(self, error: Exception, messages: Sequence[Message]) -> RowError:
         if isinstance(error, TemplateRaisedError):
             return RowError("IFT301", str(error), hint=f"said by chat template {self.name}")
         detail = f"{type(error).__name__}: {error}"
-        return RowError("IFT302", f"chat template {self.name} failed: {detail}")
+        hint = _cause(str(error), messages)
+        return RowError("IFT302", f"chat template {self.name} failed: {detail}", hint=hint)
+
+
+def _cause(complaint: str, messages: Sequence[Message]) -> str:
+    """What about the messages Jinja may have meant; an empty string if nothing fits its words."""
+    if "'dict object' has no attribute 'content'" in complaint:
+        missing = _first(messages, lambda message: "content" not in message)
+        if missing is not None:
+            return (
+                f'message {missing} (counted from 0) has no content, which this template asks for: write "content": "" '
+                "there, or take another template; ifttool templates doctor says what one takes"
+            )
+    elif '(not "list")' in complaint or "'list object'" in complaint:
+        in_parts = _first(messages, lambda message: isinstance(message.get("content"), list))
+        if in_parts is not None:
+            return (
+                f"message {in_parts} (counted from 0) has its content as a list of parts, which this template can't "
+                "print: write it as a string, or take another template"
+            )
+    return ""
+
+
+def _first(messages: Sequence[Message], fits: Callable[[Message], bool]) -> int | None:
+    return next((index for index, message in enumerate(messages) if fits(message)), None)
 
 
 def aliased(messages: Sequence[Message]) -> list[Message]:

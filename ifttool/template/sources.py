@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,14 @@ _NAMED_TEMPLATES_DIR = "additional_chat_templates"
 _CONFIG_FILE = "tokenizer_config.json"
 _DEFAULT = "default"
 _TEMPLATE_SUFFIXES = (".jinja", ".jinja2", ".j2", ".json", ".txt")
+# Long enough for the first tag of any template, and for the first rows of most data.
+_HEAD_BYTES = 1 << 16
+_JSON_START = re.compile(rb'\{\s*"|\[\s*[\[{"]')
+_DATA_HINT = (
+    "name a template: a built-in, a .jinja file, a tokenizer folder or a hub id; "
+    "`ifttool templates doctor TEMPLATE DATA` tries one on conversations"
+)
+_CONFIG_HINT = f"a .json file is read as a tokenizer_config.json; else {_DATA_HINT}"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 Origin = Literal["builtin", "file", "tokenizer", "hub"]
@@ -106,6 +115,23 @@ def _builtin_folder() -> Path:
     return in_wheel if in_wheel.is_dir() else package.parent / "templates"
 
 
+def _refuse_data(data: bytes, path: Path) -> None:
+    """Refuse a file of conversations: as a template it would print itself, whatever the conversation.
+
+    Raises:
+        TemplateError: The file holds JSON. Templates that write JSON by hand have tags in it.
+    """
+    head = data.lstrip()[:_HEAD_BYTES]
+    if not _JSON_START.match(head):
+        return
+    try:
+        json.loads(head.partition(b"\n")[0])
+    except (ValueError, RecursionError):
+        if b"{%" in head or b"{{" in head:
+            return
+    raise TemplateError(f"{path} holds JSON, not a chat template", hint=_DATA_HINT)
+
+
 def _load_file(path: Path, spec: str, *, name: str | None) -> TemplateSource:
     if path.suffix == ".json":
         templates = _templates_of_config(path)
@@ -183,7 +209,7 @@ def _refuse_name(spec: str, name: str | None) -> None:
 
 
 def _read_text(path: Path) -> str:
-    data = _read_bytes(path, limit=MAX_TEMPLATE_BYTES)
+    data = _read_bytes(path, limit=MAX_TEMPLATE_BYTES, check=_refuse_data)
     if data.startswith(b"\xef\xbb\xbf"):
         # Python's utf-8 keeps the mark, so transformers prints it at the start of every conversation.
         raise TemplateError(
@@ -204,19 +230,24 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise TemplateError(f"{path} isn't valid JSON: {error}") from error
+        raise TemplateError(f"{path} isn't valid JSON: {error}", hint=_CONFIG_HINT) from error
     if not isinstance(value, dict):
-        raise TemplateError(f"{path} isn't a JSON object")
+        raise TemplateError(f"{path} isn't a JSON object", hint=_CONFIG_HINT)
     return value
 
 
-def _read_bytes(path: Path, *, limit: int) -> bytes:
-    """Read at most ``limit`` bytes; reading, not asking for the size, also holds for pipes and devices."""
+def _read_bytes(path: Path, *, limit: int, check: Callable[[bytes, Path], None] | None = None) -> bytes:
+    """Read at most ``limit`` bytes; reading, not asking for the size, also holds for pipes and devices.
+
+    What ``check`` says of the bytes goes before their being too many.
+    """
     try:
         with path.open("rb") as file:
             data: bytes = file.read(limit + 1)
     except OSError as error:
         raise TemplateError(f"{path} can't be read: {error.strerror or error}") from error
+    if check is not None:
+        check(data, path)
     if len(data) > limit:
         raise TemplateError(f"{path} is larger than {limit} bytes")
     return data

@@ -23,6 +23,7 @@ from ifttool.tokenizer.special_tokens import special_tokens
 DEFAULT_TOKENIZER = "default"
 _MAX_FILE_BYTES = 256 * 1024 * 1024
 _MAX_ID = 2**31 - 1
+_SOURCES = "give a folder that holds tokenizer.json, the file itself, or 'default'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +102,17 @@ def locate_tokenizer(source: str) -> Path:
     if path.is_dir():
         path = path / "tokenizer.json"
     if not path.is_file():
-        raise TokenizerError(
-            f"no tokenizer at {source}",
-            hint="give a folder that holds tokenizer.json, the file itself, or 'default'",
-        )
+        raise TokenizerError(f"no tokenizer at {source}", hint=_SOURCES)
     return path
+
+
+def check_tokenizer_file(path: Path) -> None:
+    """Make sure that a file is a ``tokenizer.json`` that can be used, without building the tokenizer.
+
+    Raises:
+        TokenizerError: It isn't, or can't be read.
+    """
+    _refuse(_read_bytes(path), path)
 
 
 class _Model(msgspec.Struct):
@@ -128,12 +135,7 @@ def _read(path: Path) -> tuple[str, str]:
     White space is half of it. Without that, and with the bytes gone before the tokenizer is built, loading takes 60 MB
     less where the fast encoder loads beside it.
     """
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise TokenizerError(f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB")
-        raw = path.read_bytes()
-    except OSError as error:
-        raise TokenizerError(f"tokenizer {path} can't be read: {error}") from error
+    raw = _read_bytes(path)
     _refuse(raw, path)
     try:
         text = msgspec.json.format(raw, indent=-1).decode()
@@ -142,14 +144,25 @@ def _read(path: Path) -> tuple[str, str]:
     return text, hashlib.sha256(raw).hexdigest()
 
 
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise TokenizerError(f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise TokenizerError(f"tokenizer {path} can't be read: {error}") from error
+
+
 def _refuse(raw: bytes, path: Path) -> None:
     """Refuse what makes ids random or absurd; truncation and padding are merely switched off."""
     try:
         spec = msgspec.json.decode(raw, type=_Spec)
     except msgspec.ValidationError as error:
-        raise TokenizerError(f"{path} isn't a tokenizer.json: it has no model") from error
+        raise TokenizerError(f"{path} isn't a tokenizer.json: it has no model", hint=_SOURCES) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise TokenizerError(f"tokenizer {path} can't be read: {error}") from error
+        raise TokenizerError(
+            f"{path} isn't a tokenizer.json: it can't be read as JSON ({error})", hint=_SOURCES
+        ) from error
     if spec.model.dropout:
         raise TokenizerError(
             f"{path} sets BPE dropout {spec.model.dropout}: the same text would give other ids every time",
