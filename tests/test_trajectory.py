@@ -88,6 +88,17 @@ def test_what_traces_and_what_records_can_run_the_same_code(table: str) -> None:
     assert any(traced.values())
 
 
+@pytest.mark.parametrize(
+    "constant",
+    ["'<'|safe", "'<'|e", "'a'|upper", "'a, b'|replace(', ', '-')", "['a']|tojson", "'%s!' % 'a'", "'a' in 'ab'"],
+)
+def test_constants_that_the_reference_folds_can_be_traced(constant: str) -> None:
+    template = ChatTemplate(f"{{{{ ({constant}) ~ messages[0].content }}}}", name="t", clock=CLOCK)
+    trace = template.trace([{"role": "user", "content": "x < y"}])
+    assert trace.text.endswith("x < y") or trace.text.endswith("x &lt; y")
+    assert not trace.lost
+
+
 @given(FORMS, FORMS, st.integers(-3, 3), st.tuples(st.integers(0, 9), st.integers(1, 20)), NUMBERS)
 def test_forms_are_the_numbers_they_stand_for(
     left: Affine, right: Affine, factor: int, place: tuple[int, int], key: int

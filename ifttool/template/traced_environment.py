@@ -87,8 +87,10 @@ class TracingEnvironment(ChatEnvironment):
         module: dict[str, Any] = template.root_render_func.__globals__
         module["str"] = self.text_of
         module["str_join"] = self._concat
+        # What the reference folds into a constant may be Markup: `"'\\n"|safe`.
+        module["Markup"] = lambda text: as_markup(self.text_of(text))
         # Only `{% autoescape %}` leads there; no published template has it.
-        module["escape"] = module["Markup"] = module["markup_join"] = _untraceable
+        module["escape"] = module["markup_join"] = _untraceable
         return module
 
     # -- text ----------------------------------------------------------------------------------------------------
