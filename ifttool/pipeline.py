@@ -208,9 +208,9 @@ def _options(target: Target, tolerance: Tolerance, arrangement: Arrangement) -> 
 
 
 def _give_up(sink: Sink, journal: Journal | None) -> None:
-    sink.discard()
     if journal is not None:
-        journal.remove()
+        journal.remove()  # it lies in the folder, which goes last
+    sink.discard()
 
 
 def _summary_of(manifest: Mapping[str, Any], target: Target) -> RunSummary:

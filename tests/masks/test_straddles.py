@@ -219,7 +219,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "no reasoning": {"train_reasoning": False},
     "users": {"train_on": "user"},
     "last": {"train_on": "last-2-turns"},
-    "everything": {"train_on": "all-tokens"},
+    "everything": {"train_on": "all-tokens", "spans": "auto"},
     "unrolled": {"unroll": "always"},
     "appended": {"append_eos": True},
     "as text": {"content_specials": "text"},
