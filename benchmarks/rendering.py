@@ -28,6 +28,7 @@ from ifttool.memory import tune_process
 from ifttool.records import Conversation, Place, PlainChat, RawRow
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate, aliased
+from ifttool.template.plan import Plan
 from ifttool.template.sources import load_template
 
 TEMPLATES = ("chatml", "qwen3", "llama-3", "deepseek-r1-distill", "hermes")
@@ -108,12 +109,20 @@ def _jinja_side(text: str) -> Render:
 def _plans_side(text: str) -> Render:
     """As the worker does it: by a plan or from segments, else by a trace."""
     analyser = Analyser(_chat_template(text))
+    plans_of: dict[tuple[str, ...], Sequence[Plan]] = {}
+
+    def plain_plans(chat: PlainChat, turns: tuple[int, ...]) -> Sequence[Plan]:
+        plans = plans_of.get(chat.roles)
+        if plans is None and (plans := analyser.plain_plans(chat.roles, turns)) is not None:
+            plans_of[chat.roles] = plans
+        return plans or ()
 
     def render(case: Case) -> str:
         conversation, chat, turns = case.conversation, case.chat, case.turns
-        for plan in () if chat is None else analyser.plain_plans(chat.roles, turns) or ():
-            if plan.printer is not None and (text := plan.printer(chat.messages)) is not None:
-                return text
+        if chat is not None:
+            for plan in plain_plans(chat, turns):
+                if plan.printer is not None and (text := plan.printer(chat.messages)) is not None:
+                    return text
         return (analyser.assemble(conversation, turns) or analyser.analyse(conversation, turns)).text
 
     return render
