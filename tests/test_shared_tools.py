@@ -137,6 +137,20 @@ def test_kept_texts_are_those_of_fresh_values(options: tuple[Any, ...]) -> None:
             )
 
 
+def test_runs_of_one_process_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ifttool.template.json_text._MOST_KEPT", 30)
+    monkeypatch.setattr("ifttool.template.json_text._KEPT", kept := {})
+    for number in range(40):
+        shared = SharedTools()
+        row = raw_row(written(MESSAGES, [tool(f"t{number}")], {}))
+        for _ in range(3):
+            value = shared.decode(row)
+        assert value is not None
+        (one,) = value["tools"]
+        assert json_text(one, OPTIONS[0]) == json.dumps(one, ensure_ascii=False)
+        assert 0 < len(kept) <= 30
+
+
 def test_tools_that_never_come_again_are_only_looked_at_now_and_then() -> None:
     shared = SharedTools()
     for line in range(1, 200):

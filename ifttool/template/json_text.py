@@ -10,6 +10,8 @@ Options = tuple[Any, ...]
 
 # How deep in a value there are subtrees that templates print by themselves: tools, a tool, its function, parameters.
 _LEVELS = 4
+# Runs of one process share the memory below. 256 sets of twenty tools are some 20,000 containers.
+_MOST_KEPT = 50_000
 
 _ENCODERS: dict[Options, Callable[[Any], str]] = {("repr",): repr}
 # By identity, since looking a value up by what it says would take as long as writing it. Holding the values keeps
@@ -29,13 +31,15 @@ def json_text(value: Any, options: Options) -> str:
 
 
 def keep_texts(value: Any, levels: int = _LEVELS) -> None:
-    """Remember the texts of a value and of the containers in it for as long as this process runs.
+    """Remember the texts of a value and of the containers in it. When too many are remembered, all are forgotten.
 
     Args:
         value: Never changed from now on.
         levels: How many containers inside each other.
     """
     if levels and isinstance(value, dict | list):
+        if len(_KEPT) >= _MOST_KEPT:
+            _KEPT.clear()
         _KEPT[id(value)] = (value, {})
         for item in value.values() if isinstance(value, dict) else value:
             keep_texts(item, levels - 1)
