@@ -97,8 +97,8 @@ def _cases(kind: str, options: Options) -> list[Case]:
 def _plain(row: dict[str, Any]) -> PlainChat | None:
     line = json.dumps(row, ensure_ascii=False).encode()
     keys, heads = KeyCounter().count(line + b"\n")
-    row = RawRow(Place("", 1, 0, len(line)), line, most_keys=keys[0], role_heads=heads[0])
-    return next(read_plain_chats([row]))
+    raw = RawRow(Place("", 1, 0, len(line)), line, most_keys=keys[0], role_heads=heads[0])
+    return next(read_plain_chats([raw]))
 
 
 def _jinja_side(text: str) -> Render:

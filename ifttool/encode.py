@@ -100,7 +100,7 @@ class Encoder:
     def _anchors_of(self, sample: Sample) -> Anchors | None:
         if isinstance(sample, Prepared):
             return self._anchors.of(sample.policy)
-        return self._anchors.joined(sample.shape, sample.turns, everything=sample.everything)
+        return self._anchors.joined(sample.shape, everything=sample.everything)
 
     def careful(self, sample: Prepared) -> EncodedBatch:
         """One sample by the reference path, with offsets.

@@ -86,11 +86,6 @@ class Outline(msgspec.Struct, frozen=True, eq=False):
     refused: RowError | None
     detail: Callable[[], Prepared]
 
-    @property
-    def turns(self) -> Sequence[Surrounding]:
-        """The located turns."""
-        return self.shape.turns
-
 
 def _worst(verdicts: Sequence[Verdict]) -> Verdict | None:
     """None without any."""

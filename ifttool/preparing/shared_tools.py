@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
+from ifttool.errors import RowError
 from ifttool.formats.tool_calls import read_tools
-from ifttool.io.json_structure import MAX_DEPTH, count_keys
+from ifttool.io.json_structure import MAX_DEPTH, DepthError, count_keys
 from ifttool.io.jsonl import decode_row
 from ifttool.records import RawRow
 from ifttool.template.json_text import keep_texts
@@ -52,12 +53,16 @@ class SharedTools:
         self._vain += 1
         try:
             found = _DECODER.decode(row.data)
+        except Exception:  # as in decode_row: whatever is wrong with the row, the general way says it
+            return None
+        try:
             tools = self._of(bytes(found.tools))
-            own = 2 if found.id is msgspec.UNSET else 3
-            # As in decode_row: if all keys are there that may be, none came twice.
-            if tools is None or own + tools.keys + count_keys(found.messages, MAX_DEPTH - 1) != row.most_keys:
-                return None
-        except Exception:  # whatever is wrong with the row, the general way says it
+            keys = count_keys(found.messages, MAX_DEPTH - 1)
+        except (RowError, DepthError):
+            return None
+        own = 2 if found.id is msgspec.UNSET else 3
+        # As in decode_row: if all keys are there that may be, none came twice.
+        if tools is None or own + tools.keys + keys != row.most_keys:
             return None
         self._vain = 0
         value = {"messages": found.messages, "tools": tools.value}
@@ -74,8 +79,7 @@ class SharedTools:
                 self._seen.clear()
             self._seen.add(mark)
             return None
-        self._bytes += len(definitions)
-        if len(self._known) >= _MOST_SETS or self._bytes > _MOST_BYTES:
+        if len(self._known) >= _MOST_SETS or self._bytes + len(definitions) > _MOST_BYTES:
             return None
         # Whatever could be wrong with them is found here.
         row = decode_row(b'{"tools":' + definitions + b"}")
@@ -84,5 +88,6 @@ class SharedTools:
         if value is None:
             return None
         keep_texts(value)
+        self._bytes += len(definitions)
         tools = self._known[definitions] = _Tools(value, keys)
         return tools

@@ -172,27 +172,23 @@ class AnchorMasks:
         found: Anchors | None = policy.derived[self]
         return found
 
-    def joined(self, parts: Composition, turns: Sequence[tuple[Policy, int]], *, everything: bool) -> Anchors | None:
+    def joined(self, parts: Composition, *, everything: bool) -> Anchors | None:
         """The anchors of a sample that is put together from parts; None if one of its boundaries has none.
 
         Args:
             parts: What it is put together from.
-            turns: What bears loss around each of its turns, and the number of the first part there; always the same for
-                the same parts.
             everything: Whether every token bears loss.
         """
         key = (self, everything)
         if key not in parts.derived:
-            parts.derived[key] = self._joined(parts.layouts, turns, everything=everything)
+            parts.derived[key] = self._joined(parts, everything=everything)
         found: Anchors | None = parts.derived[key]
         return found
 
-    def _joined(
-        self, parts: Sequence[Layout], turns: Sequence[tuple[Policy, int]], *, everything: bool
-    ) -> Anchors | None:
+    def _joined(self, parts: Composition, *, everything: bool) -> Anchors | None:
         expected: list[int] = []
         starts = []
-        for part in parts:
+        for part in parts.layouts:
             starts.append(len(expected))
             own = self._own(part)
             if own is None:
@@ -205,7 +201,7 @@ class AnchorMasks:
         header_ids: list[int] = []
         header_open: list[bool] = []
         blocks = False
-        for policy, first in turns:
+        for policy, first in parts.turns:
             near = self.of(policy)
             start = starts[first]
             if near is None or expected[start : start + len(near.expected)] != near.expected:

@@ -253,7 +253,7 @@ class _Around:
                 yield (stage.segments[0], stage.states[0], -1), False
 
     def _part(
-        self, messages: "Numbering", beginning: Beginning | None, size: int, lead: Sequence[str]
+        self, messages: Numbering, beginning: Beginning | None, size: int, lead: Sequence[str]
     ) -> TracedRender | None:
         if beginning is None:
             return None
@@ -271,7 +271,7 @@ class _Around:
 
     def _render(
         self,
-        messages: "Numbering",
+        messages: Numbering,
         steps: Iterator[tuple[_Step, bool]],
         lead: Sequence[str],
         *,
