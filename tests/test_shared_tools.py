@@ -84,10 +84,22 @@ def test_rows_are_what_the_general_way_reads(rows: list[tuple[Any, Any, dict[str
 def test_the_third_row_has_the_tools_of_the_second(tools: Any) -> None:
     shared = SharedTools()
     row = raw_row(written(MESSAGES, tools, {}))
-    assert shared.decode(row) is None
-    second, third = shared.decode(row), shared.decode(row)
-    assert second is not None and third is not None
+    first, second, third = (shared.decode(row) for _ in range(3))
+    assert first is not None and second is not None and third is not None
+    assert second["tools"] is not first["tools"]
     assert third["tools"] is second["tools"]
+
+
+def test_tools_are_shared_by_rows_of_other_sets() -> None:
+    shared = SharedTools()
+    found = []
+    for names in ("ab", "bc", "cad", "ba", "dcb"):
+        value = shared.decode(raw_row(written(MESSAGES, [tool(name) for name in names], {})))
+        assert value is not None and value["tools"] == [tool(name) for name in names]
+        found.append(dict(zip(names, value["tools"], strict=True)))
+    assert found[0]["b"] is not found[1]["b"]
+    assert found[1]["b"] is found[3]["b"] is found[4]["b"]
+    assert found[2]["a"] is found[3]["a"] and found[2]["c"] is found[4]["c"] and found[2]["d"] is not found[4]["d"]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +118,7 @@ def test_the_third_row_has_the_tools_of_the_second(tools: Any) -> None:
 def test_what_is_wrong_with_a_row_is_left_to_the_general_way(data: bytes) -> None:
     shared = SharedTools()
     good = raw_row(b'{"messages":[],"tools":[{"name":"a"}]}')
-    assert [shared.decode(good) is None for _ in range(3)] == [True, False, False]
+    assert all(shared.decode(good) is not None for _ in range(3))
     assert [shared.decode(raw_row(data)) for _ in range(3)] == [None, None, None]
 
 
@@ -153,23 +165,31 @@ def test_runs_of_one_process_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_tools_that_never_come_again_are_only_looked_at_now_and_then() -> None:
     shared = SharedTools()
-    for line in range(1, 200):
-        assert shared.decode(raw_row(written(MESSAGES, [tool(f"t{line}")], {}), line)) is None
-    again = [
-        shared.decode(raw_row(written(MESSAGES, [tool("same")], {}), line)) is not None for line in range(200, 520)
+    looked_at = [
+        line
+        for line in range(1, 200)
+        if shared.decode(raw_row(written(MESSAGES, [tool(f"t{line}")], {}), line)) is not None
     ]
-    # Seen at one line in 64, learnt at the next of these, and from then on at every one.
-    assert again.index(True) == 320 - 200 and all(again[120:])
+    assert looked_at == [*range(1, 66), 128, 192]
+    again = [
+        line
+        for line in range(200, 520)
+        if shared.decode(raw_row(written(MESSAGES, [tool("same")], {}), line)) is not None
+    ]
+    # Seen at one line in 64, known at the next of these, and from then on looked at in every one.
+    assert again == [256, *range(320, 520)]
 
 
-def test_no_more_sets_are_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifttool.preparing.shared_tools._MOST_SETS", 2)
+def test_no_more_tools_are_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ifttool.preparing.shared_tools._MOST_KEPT", 4)
     shared = SharedTools()
     rows = [raw_row(written(MESSAGES, [tool(name)], {})) for name in "abc"]
     for _ in range(2):
         for row in rows:
             shared.decode(row)
-    assert [shared.decode(row) is not None for row in rows] == [True, True, False]
+    before, after = ([shared.decode(row) for row in rows] for _ in range(2))
+    same = [one["tools"] is two["tools"] for one, two in zip(before, after, strict=True) if one and two]
+    assert same == [True, True, False]
 
 
 @pytest.mark.parametrize("name", ["chatml", "qwen3", "hermes", "granite", "mistral-v7"])
@@ -193,5 +213,5 @@ def test_samples_are_the_same_with_and_without(name: str, options: dict[str, Any
         reader = RowReader(one.recipe)
         one._preparer._read = reader.read if is_shared else partial(read_conversation, recipe=one.recipe)
         made.append(run(one, rows))
-        assert len(reader.shared_tools._known) == (4 if is_shared else 0)
+        assert len(reader.shared_tools._sets) == (4 if is_shared else 0)
     assert made[0] == made[1]

@@ -604,3 +604,39 @@ def test_memories_are_bounded_with_plans(monkeypatch: pytest.MonkeyPatch) -> Non
     held = [shape.pieces for shape in analyser._shapes.values()]
     assert sum(held) == analyser._pieces <= 40 + max(held)
     assert len(held) < 11
+
+
+# --- lessons ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("template", "looked_at"),
+    [
+        (builtin("qwen3"), {4}),
+        # What is said last shows in every message, so all of them are compared, too.
+        (GO.replace("{% for m in messages %}", "{{ (tools or []) | length }}{% for m in messages %}", 1), {4, 60}),
+    ],
+)
+def test_other_tools_are_learnt_from_few_messages(template: str, looked_at: set[int]) -> None:
+    bench = Bench(template)
+    reference = Analyser(bench.template, use_plans=False)
+    sizes: list[int] = []
+
+    def located_by_reference(conversation: Conversation, turns: Sequence[int]) -> tuple[Any, ...]:
+        sizes.append(len(conversation.messages))
+        return located(reference.analyse(conversation, turns))
+
+    pieced = Pieced(bench.template, located_by_reference)
+    for tools in (1, 2, 3, 2):
+        sizes.clear()
+        conversation = chat(*("a", "b", "go") * 20, tools=offering(tools).tools)
+        turns = replies(conversation)
+        found = pieced.assemble(conversation, bench.kinds(conversation), turns)
+        assert found is not None
+        assert pieced._assembler is not None
+        assert located_in(pieced._assembler, conversation, bench.kinds(conversation), found) == located(
+            reference.analyse(conversation, turns)
+        )
+        if tools == 3:
+            assert set(sizes) == looked_at
+    assert not sizes

@@ -26,10 +26,13 @@ PLANS_PER_SHAPE = 12
 PLAN_AT_SIGHT = 4
 _FREE_PLANS = 16
 USES_A_PLAN = 128
-# Bounds on what is remembered. A piece of a plan takes about a kilobyte, compiled code included; when the bound is
-# reached, the shapes seen least recently are forgotten.
+# A plan of 24 messages with calls takes 10 ms to make, one of 60 takes 30 ms.
+_LONGEST_PLANNED = 48
+# Bounds on what is remembered. A piece of a plan takes about half a kilobyte, compiled code included; when the bound is
+# reached, the shapes seen least recently are forgotten. Tool dialogues have thousands of shapes that come again, which
+# take some 80,000 pieces.
 MAX_SHAPES = 20_000
-MAX_PIECES = 60_000
+MAX_PIECES = 120_000
 
 # Nearly all messages of chats have these keys, and text.
 _PLAIN_KEYS = ("role", "content")
@@ -136,19 +139,23 @@ class Analyser:
             return None
         self.way = "segments"
         shape.sightings += 1
-        if shape.sightings >= PLAN_AT_SIGHT and len(shape.plans) + shape.refused < PLANS_PER_SHAPE and self._pays():
+        if (
+            shape.sightings >= PLAN_AT_SIGHT
+            and len(shape.plans) + shape.refused < PLANS_PER_SHAPE
+            and self._pays(kinds)
+        ):
             shape.sightings = 0
             self._flat += 1
             self._keep(shape, self._pieced.plan(conversation, kinds, turns))
         return found
 
-    def _pays(self) -> bool:
-        """Whether plans of this template are used often enough for one more.
+    def _pays(self, kinds: Sequence[int]) -> bool:
+        """Whether plans of this template are used often enough for one more, of messages of these kinds.
 
         Tool definitions and calls differ in structure as much as sequences of messages do: plans of 9,000 tool
         dialogues were used nine times each, which doesn't pay.
         """
-        return self.replays >= USES_A_PLAN * (self._flat - _FREE_PLANS)
+        return len(kinds) <= _LONGEST_PLANNED and self.replays >= USES_A_PLAN * (self._flat - _FREE_PLANS)
 
     def _replayed(self, shape: _Shape, conversation: Conversation) -> Analysis | None:
         for plan in shape.plans:

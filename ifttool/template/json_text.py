@@ -37,7 +37,7 @@ def keep_texts(value: Any, levels: int = _LEVELS) -> None:
         value: Never changed from now on.
         levels: How many containers inside each other.
     """
-    if levels and isinstance(value, dict | list):
+    if levels and isinstance(value, dict | list) and id(value) not in _KEPT:
         if len(_KEPT) >= _MOST_KEPT:
             _KEPT.clear()
         _KEPT[id(value)] = (value, {})

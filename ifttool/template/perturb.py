@@ -1,6 +1,6 @@
 """Another conversation that takes the same way through a template: the net for leaks in a trace."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ifttool.records import Conversation
@@ -20,23 +20,23 @@ def perturbed(conversation: Conversation, holds: Callable[[Conversation], bool])
     Returns:
         A copy for which ``holds`` is true; at worst the conversation itself, if every string in it is fixed.
     """
-    changed: set[Path] = set()
 
-    def change(places: list[Path]) -> None:
+    def change(current: Conversation, places: Sequence[Path]) -> Conversation:
         """Change all of some strings if the guards allow it, else as many as halving finds."""
-        if holds(_changed(conversation, changed.union(places))):
-            changed.update(places)
-        elif len(places) > 1:
-            change(places[: len(places) // 2])
-            change(places[len(places) // 2 :])
+        candidate = _changed(current, places)
+        if holds(candidate):
+            return candidate
+        if len(places) > 1:
+            current = change(current, places[: len(places) // 2])
+            current = change(current, places[len(places) // 2 :])
+        return current
 
-    change(list(_strings(conversation)))
-    return _changed(conversation, changed)
+    return change(conversation, _strings(conversation))
 
 
 def all_changed(conversation: Conversation) -> Conversation:
     """A copy with every string but roles changed, whatever a template makes of it."""
-    return _changed(conversation, set(_strings(conversation)))
+    return _changed(conversation, _strings(conversation))
 
 
 def _strings(conversation: Conversation) -> list[Path]:
@@ -59,19 +59,26 @@ def _strings(conversation: Conversation) -> list[Path]:
     return found
 
 
-def _changed(conversation: Conversation, places: set[Path]) -> Conversation:
+def _changed(conversation: Conversation, places: Iterable[Path]) -> Conversation:
+    """A copy with some strings changed; messages and tools that hold none of them aren't copied."""
+    wanted = set(places)
+
     def walk(value: Any, path: Path) -> Any:
         if isinstance(value, str):
-            return _changed_text(value) if path in places else value
+            return _changed_text(value) if path in wanted else value
         if isinstance(value, dict):
             return {name: walk(item, (*path, name)) for name, item in value.items()}
         if isinstance(value, list):
             return [walk(item, (*path, index)) for index, item in enumerate(value)]
         return value
 
+    def some(name: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        touched = {path[1] for path in wanted if path[0] == name}
+        return [walk(item, (name, index)) if index in touched else item for index, item in enumerate(items)]
+
     return Conversation(
-        messages=walk(conversation.messages, ("messages",)),
-        tools=walk(conversation.tools, ("tools",)),
+        messages=some("messages", conversation.messages),
+        tools=None if conversation.tools is None else some("tools", conversation.tools),
         train=conversation.train,
         id=conversation.id,
     )

@@ -1,9 +1,10 @@
 """Conversations put together from segments, with their turns located."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
-from ifttool.records import Conversation
+from ifttool.records import Conversation, Message
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis
 from ifttool.template.symbols import Guard, Piece, Structure
@@ -37,12 +38,16 @@ class Assembler:
 
     Args:
         template: The chat template.
+
+    Attributes:
+        taught: The most messages of the last conversation that something was learnt from.
     """
 
     def __init__(self, template: ChatTemplate) -> None:
         self._template = template
         self._program = Program(template)
         self._windows = Windows(self._program)
+        self.taught = 0
 
     @property
     def can_follow(self) -> bool:
@@ -75,6 +80,7 @@ class Assembler:
         """
         row = Row(conversation.messages, conversation.tools, self._template.kwargs, kinds)
         self._windows.fresh.clear()
+        self.taught = 0
         found = None if memory is None else memory.repeated(self._program, self._windows, row)
         if found is not None:
             return found
@@ -82,8 +88,20 @@ class Assembler:
             try:
                 return self._assemble(row, turns, memory)
             except Unknown as lesson:
-                self._program.learn(row, lesson.count, lesson.asks)
+                self._learn(row, turns, lesson)
         raise UnfollowedError("the row needs too many lessons")
+
+    def _learn(self, row: Row, turns: Sequence[int], lesson: Unknown) -> None:
+        """Learn a segment that is missing, from few messages if it stands outside of loops, as lists of tools do."""
+        some = opening(row.messages, turns)
+        if lesson.item < 0 and some < lesson.count:
+            # If they refuse, or teach nothing, that is no answer yet.
+            with suppress(UnfollowedError):
+                self._program.learn(row, some, lesson.asks)
+                self.taught = max(self.taught, some)
+                return
+        self._program.learn(row, lesson.count, lesson.asks)
+        self.taught = max(self.taught, lesson.count)
 
     def examine(self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int]) -> Examined | None:
         """Put a conversation together once more, and tell what that depends on; None if it can't be told.
@@ -135,6 +153,18 @@ class Assembler:
             )
             for placed in assembled.arrangement.turns
         ]
+
+
+def opening(messages: Sequence[Message], turns: Sequence[int]) -> int:
+    """How many messages of a conversation hold its start and a turn that is history, if there is a second user message.
+
+    Args:
+        messages: The messages.
+        turns: Messages of the turns.
+    """
+    asked = [index for index, message in enumerate(messages) if message["role"] == "user"]
+    least = asked[1] if len(asked) > 1 else min(turns, default=len(messages))
+    return next((turn + 1 for turn in turns if turn > least), len(messages))
 
 
 def _put_together(row: Row, seen: Seen) -> Assembled:

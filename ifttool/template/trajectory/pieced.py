@@ -1,7 +1,9 @@
 """The net under assembled conversations: what was just learnt must give what the template itself gives."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from ifttool.errors import RowError
 from ifttool.records import Conversation
@@ -9,10 +11,11 @@ from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis, Layout, joined_intervals, located
 from ifttool.template.perturb import all_changed, perturbed
 from ifttool.template.plan import Plan, compile_plan
-from ifttool.template.trajectory.assembly import Assembler
+from ifttool.template.trajectory.assembly import Assembler, opening
 from ifttool.template.trajectory.flatten import flat_layout, is_swallowed, prints_always
 from ifttool.template.trajectory.memory import Arrangement, Assembled, Memory
 from ifttool.template.trajectory.program import UnfollowedError
+from ifttool.template.trajectory.window import Window
 
 # A template for which most rows can't be put together isn't worth the attempts.
 _ATTEMPTS = 48
@@ -27,6 +30,15 @@ Located = Callable[[Conversation, Sequence[int]], tuple[Any, ...]]
 
 
 Accepts = Callable[[Sequence[Layout]], bool]
+
+
+class _Given(NamedTuple):
+    """A conversation put together: the kinds of its messages, the messages of its turns, and what came of it."""
+
+    conversation: Conversation
+    kinds: Sequence[int]
+    turns: Sequence[int]
+    found: Assembled
 
 
 class Pieced:
@@ -46,7 +58,7 @@ class Pieced:
         self._template, self._reference, self._accepts = template, reference, accepts
         self._assembler: Assembler | None = None
         self._attempts = self._failures = 0
-        self._spent = self._saved = 0  # renders
+        self._spent = self._saved = 0.0  # renders
         self.is_open = True
         self.why = ""
 
@@ -75,17 +87,11 @@ class Pieced:
             self._fail(str(error))
             return None
         self.why = ""
-        if self._assembler.generation != before:
-            # The reference renders a conversation twice a turn; in one of 200 messages that takes seconds.
-            fresh = self._assembler.fresh
-            checked = [turn for turn in turns if turn in fresh][:_CHECKED_TURNS] or list(turns[-1:])
-            self._spent += 2 * (self._assembler.generation - before) + 2 * _renders(checked)
-            if self._attempts >= _ENOUGH and self._spent > self._saved:
-                self._close("the template's segments hardly ever come back")
-            if not self._holds(conversation, kinds, turns, checked, found):
-                # Something was read that left no guard: nothing learnt can be trusted.
-                self._close("what was learnt isn't what the template gives")
-                return None
+        lessons = self._assembler.generation - before
+        if lessons and not self._is_confirmed(_Given(conversation, kinds, turns, found), lessons):
+            # Something was read that left no guard: nothing learnt can be trusted.
+            self._close("what was learnt isn't what the template gives")
+            return None
         if not self._is_accepted(found.arrangement):
             self._fail("a turn isn't found from control tokens alone")
             return None
@@ -137,21 +143,46 @@ class Pieced:
         """Give up on this template."""
         self.is_open, self.why = False, why
 
-    def _holds(
-        self,
-        conversation: Conversation,
-        kinds: Sequence[int],
-        turns: Sequence[int],
-        checked: Sequence[int],
-        found: Assembled,
-    ) -> bool:
+    def _is_confirmed(self, one: _Given, lessons: int) -> bool:
+        """Whether what a conversation has just taught is what the template gives, there and in a changed copy."""
+        assert self._assembler is not None
+        fresh = [placed for placed in one.found.arrangement.turns if placed.message in self._assembler.fresh]
+        parts = self._enough_of(one, {placed.window for placed in fresh})
+        share = sum(len(part.kinds) for part in parts) / len(one.kinds)
+        # The reference renders a conversation twice a turn; in one of 200 messages that takes seconds. Of turns whose
+        # surroundings are known, the first one is the cheapest to look at.
+        checked = [placed.message for placed in fresh][:_CHECKED_TURNS] or list(one.turns[:1])
+        self._spent += share * (2 * lessons + 2 * _renders(checked))
+        if self._attempts >= _ENOUGH and self._spent > self._saved:
+            self._close("the template's segments hardly ever come back")
+        return all(
+            self._holds(part, [turn for turn in checked if turn < len(part.kinds)] or part.turns[:1]) for part in parts
+        )
+
+    def _enough_of(self, one: _Given, fresh: Set[Window]) -> list[_Given]:
+        """The first messages of a conversation, if what it taught is all in them; else also the whole of it."""
+        assert self._assembler is not None
+        conversation, kinds, turns, _ = one
+        count = opening(conversation.messages, turns)
+        if self._assembler.taught > count or count == len(kinds):
+            return [one]
+        start = replace(conversation, messages=conversation.messages[:count], train=conversation.train[:count])
+        own = [turn for turn in turns if turn < count]
+        try:
+            found = self._assembler.assemble(start, kinds[:count], own)
+        except UnfollowedError:
+            return [one]
+        part = _Given(start, kinds[:count], own, found)
+        return [part] if fresh <= {placed.window for placed in found.arrangement.turns} else [part, one]
+
+    def _holds(self, one: _Given, checked: Sequence[int]) -> bool:
         """Whether the row, and a copy of it in which every text is another, are what the reference makes of them."""
         assert self._assembler is not None
-        if not self._agrees(conversation, kinds, checked, found):
+        if not self._agrees(one.conversation, one.kinds, checked, one.found):
             return False
-        other = all_changed(conversation)
+        other = all_changed(one.conversation)
         try:
-            return self._agrees(other, kinds, checked, self._assembler.assemble(other, kinds, turns))
+            return self._agrees(other, one.kinds, checked, self._assembler.assemble(other, one.kinds, one.turns))
         except (RowError, UnfollowedError):
             return True
 

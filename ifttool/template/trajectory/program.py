@@ -30,11 +30,11 @@ class UnfollowedError(Exception):
 
 
 class Unknown(Exception):
-    """No segment fits: the render of the first ``count`` messages must be recorded."""
+    """No segment fits an item (-1: none): the render of the first ``count`` messages must be recorded."""
 
-    def __init__(self, count: int, asks: bool) -> None:
-        super().__init__(count, asks)
-        self.count, self.asks = count, asks
+    def __init__(self, count: int, asks: bool, item: int) -> None:
+        super().__init__(count, asks, item)
+        self.count, self.asks, self.item = count, asks, item
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -201,7 +201,7 @@ class Program:
                 if self.consulted is not None:
                     self.consulted.append(Consulted(segment, state, item, count))
                 return segment, text
-        raise Unknown(count, asks)
+        raise Unknown(count, asks, item)
 
     def match(  # noqa: PLR0917 - as above
         self,
@@ -236,7 +236,7 @@ class Program:
                 if self.consulted is not None:
                     self.consulted.append(Consulted(segment, state, item, count))
                 return segment
-        raise Unknown(count, asks)
+        raise Unknown(count, asks, item)
 
     def learn(self, row: Row, count: int, asks: bool) -> None:
         """Record the render of the first messages of a row.
