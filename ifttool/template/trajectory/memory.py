@@ -23,7 +23,7 @@ MOST_WAYS = 2
 MOST_ARRANGEMENTS = 8
 # How much oftener conversations of a shape may go other ways than those before nothing is remembered of it any more.
 PATIENCE = 8
-# A piece of a plan takes about a kilobyte.
+# A piece of a plan takes about half a kilobyte.
 _STEPS_A_PIECE = 4
 
 
