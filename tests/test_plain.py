@@ -232,7 +232,7 @@ def test_other_plans_of_the_same_roles_are_tried() -> None:
 
 def test_more_sequences_of_roles_than_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ifttool.preparing.plain_ways._REMEMBERED", 2)
-    rows = [chat(*["Hi", "Yo."] * turns) for turns in (1, 2, 3, 4) * 12]
+    rows = [chat(*["Hi", "Yo."] * turns) for turns in (1, 2, 3, 4) * 24]
     at_once, general, used = both_ways(built_in("qwen3"), rows)
     assert at_once == general
-    assert used > 24
+    assert used > 48

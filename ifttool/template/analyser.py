@@ -23,7 +23,7 @@ PLANS_PER_SHAPE = 12
 # Where conversations can be put together from segments, a plan of the whole costs what it saves on some twenty of
 # them. So the first few plans are made soon (chats have few shapes, and all of them come back), and more only if those
 # there are have been used often.
-PLAN_AT_SIGHT = 4
+PLAN_AT_SIGHT = 8
 _FREE_PLANS = 16
 USES_A_PLAN = 128
 # A plan of 24 messages with calls takes 10 ms to make, one of 60 takes 30 ms.

@@ -39,6 +39,7 @@ class Compiler:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._names: dict[Any, str] = {}
+        self._given: set[str] = set()
         self._constants: dict[str, Any] = {
             "_tests": TESTS,
             "_maps": MAPS,
@@ -148,8 +149,12 @@ class Compiler:
     def _named(self, key: Any, expression: Callable[[], str]) -> str:
         if key not in self._names:
             value = expression()
-            name = f"v{len(self._names)}"
+            if value in self._given:
+                self._names[key] = value
+                return value
+            name = f"v{len(self._given)}"
             self._names[key] = name
+            self._given.add(name)
             self.lines.append(f"{name} = {value}")
         return self._names[key]
 

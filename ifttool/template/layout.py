@@ -4,6 +4,7 @@ A layout holds for every conversation that takes the same way through the templa
 differ. All boundaries of interest lie between pieces.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -178,6 +179,7 @@ def lay_out(
         told from positions, so a string that is empty there must stay empty.
     """
     cuts = {bound for span in spans for interval in (*span.intervals, span.end_of_turn) for bound in interval}
+    in_order = sorted(cuts)
     parts: list[Piece] = []
     starts: dict[int, int] = {}
     empty: list[Guard] = []
@@ -187,11 +189,13 @@ def lay_out(
         if position in cuts and not piece.text and not is_fixed(piece.node):
             empty.append(Guard("truth", (piece.node,), (), False))
             nothing.add(len(parts))
-        inside = sorted(cut - position for cut in cuts if position < cut < position + len(piece.text))
+        end = position + len(piece.text)
+        within = in_order[bisect_right(in_order, position) : bisect_left(in_order, end)]
+        inside = [cut - position for cut in within]
         for low, high in zip([0, *inside], [*inside, len(piece.text)], strict=True):
             starts[position + low] = len(parts)
             parts.append(_part(piece, low, high))
-        position += len(piece.text)
+        position = end
     starts[position] = len(parts)
     turns = tuple(
         TurnLayout(
