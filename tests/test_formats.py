@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ifttool.errors import RowError, UsageError
 from ifttool.formats import FORMATS, ToolArguments, detect_format, to_conversation
+from ifttool.formats.messages import _is_calling, _read_message, read_messages
 from ifttool.io.jsonl import decode_row
 from ifttool.io.source import read_rows
 from ifttool.records import Conversation, RawRow
@@ -236,6 +239,46 @@ def test_tool_arguments(given: Any, as_object: Any, as_string: str) -> None:
     if given is None:
         del kept["function"]["arguments"]
     assert calling(wire(given), tool_arguments="keep") == [kept]
+
+
+CALLS: list[Any] = [
+    CALL,
+    CALL | {"id": None},
+    {"name": "f", "arguments": {}},
+    {"type": "function", "function": {"name": "f", "arguments": "{}"}},
+    {"type": "function", "function": {"name": "f"}},
+    {"type": "function", "function": {"name": "", "arguments": {}}},
+    {"type": "function", "function": {"name": "f", "arguments": {}, "strict": None}},
+    None,
+    "f",
+]
+MORE: list[dict[str, Any]] = [
+    {},
+    {"name": None},
+    {"train": False},
+    {"weight": 3},
+    {"function_call": {"name": "f"}},
+    {"reasoning_content": ["x"]},
+]
+
+
+@given(
+    st.sampled_from(["assistant", "user", "", None, 3]),
+    st.sampled_from(["", "x", None, [{"type": "text", "text": "x"}], {"a": 1}]),
+    st.lists(st.sampled_from(CALLS), max_size=2) | st.sampled_from([None, "x", {}]),
+    st.sampled_from(MORE),
+    st.sampled_from(["object", "string", "keep"]),
+)
+def test_messages_that_are_passed_on_with_their_calls_need_no_change(
+    role: Any, content: Any, calls: Any, more: dict[str, Any], arguments: ToolArguments
+) -> None:
+    message = {"role": role, "content": content, "tool_calls": calls, **more}
+    if not _is_calling(message, arguments):
+        return
+    read, flag = _read_message(message, "m", arguments)
+    assert read == message and [*read] == [*message] and flag is None
+    (passed,), flags = read_messages([message], "m", arguments)
+    assert passed is message and not flags
 
 
 def test_bare_and_null_padded_calls() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from ifttool.errors import RowError
 from ifttool.formats.tool_calls import (
     ToolArguments,
+    is_read_call,
     parse_embedded,
     read_tool_calls,
     read_tools,
@@ -18,7 +19,8 @@ _PLAIN_KEYS = 2  # role and content
 _ID_KEYS = ("id", "uuid", "conversation_id")
 _ID_SET = frozenset(_ID_KEYS)
 _STRINGS = {str}
-_READ_FURTHER = FLAGS | {"tool_calls", "function_call"}
+_REWRITTEN = FLAGS | {"function_call"}
+_READ_FURTHER = _REWRITTEN | {"tool_calls"}
 
 
 def from_messages(row: dict[str, Any], tool_arguments: ToolArguments) -> Conversation:
@@ -59,7 +61,7 @@ def read_messages(
                 (first, role), (second, content) = item.items()
                 if first == "role" and second == "content" and role and type(role) is type(content) is str:
                     continue
-            if _is_text(item):
+            if _is_text(item) or _is_calling(item, tool_arguments):
                 continue
         messages[index], flag = _read_message(item, f"{path}[{index}]", tool_arguments)
         if flag is not None:
@@ -72,6 +74,20 @@ def _is_text(message: dict[str, Any]) -> bool:
     """Whether a message holds strings only, none of which is to be looked at further, such as the answer of a tool."""
     texts = "content" in message and message.get("role") and {*map(type, message.values())} == _STRINGS
     return bool(texts) and _READ_FURTHER.isdisjoint(message)
+
+
+def _is_calling(message: dict[str, Any], tool_arguments: ToolArguments) -> bool:
+    """Whether a message holds text and tool calls, and nothing to be looked at further or changed."""
+    calls = message.get("tool_calls")
+    return (
+        type(calls) is list
+        and type(message.get("content")) is str
+        and type(message.get("role")) is str
+        and message["role"] != ""
+        and None not in message.values()
+        and _REWRITTEN.isdisjoint(message)
+        and all(is_read_call(call, tool_arguments) for call in calls)
+    )
 
 
 def used_flags(flags: list[bool | None]) -> tuple[bool | None, ...]:

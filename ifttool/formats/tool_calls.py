@@ -100,17 +100,23 @@ def _has_function(value: dict[str, Any]) -> bool:
     return type(function) is dict and None not in function.values() and None not in value.values()
 
 
+def is_read_call(value: Any, tool_arguments: ToolArguments) -> bool:
+    """Whether a tool call is in the form already that :func:`read_tool_calls` gives it."""
+    if tool_arguments != "object" or type(value) is not dict or not _has_function(value):
+        return False
+    function = value["function"]
+    return type(function.get("arguments")) is dict and type(function.get("name")) is str and function["name"] != ""
+
+
 def _read_call(value: Any, path: str, tool_arguments: ToolArguments) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RowError("IFT204", "a tool call must be an object", path=path)
-    if tool_arguments == "object" and _has_function(value):
-        function = value["function"]
-        if type(function.get("arguments")) is dict and function.get("name") and type(function["name"]) is str:
-            return value
+    if is_read_call(value, tool_arguments):
+        return value
     call = without_nulls(value)
     if "function" not in call:
-        function = {key: call.pop(key) for key in ("name", "arguments") if key in call}
-        call = {**call, "type": "function", "function": function}
+        own: dict[str, Any] = {key: call.pop(key) for key in ("name", "arguments") if key in call}
+        call = {**call, "type": "function", "function": own}
     function = call["function"]
     path = f"{path}.function"
     if not isinstance(function, dict):
