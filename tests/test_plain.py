@@ -236,3 +236,13 @@ def test_more_sequences_of_roles_than_are_remembered(monkeypatch: pytest.MonkeyP
     at_once, general, used = both_ways(built_in("qwen3"), rows)
     assert at_once == general
     assert used > 48
+
+
+def test_plans_of_a_shape_that_was_forgotten_are_used_when_it_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ifttool.template.analyser.MAX_SHAPES", 2)
+    rows = [chat("Hi", "Yo.")] * 20
+    rows += [chat(*["Hi", "Yo."] * turns) for turns in (2, 3, 4)]
+    rows += [chat("Hi", "<think>\na\n</think>\n\nso")] * 40
+    at_once, general, used = both_ways(built_in("qwen3"), rows)
+    assert at_once == general
+    assert used > 30

@@ -32,14 +32,16 @@ class _Ways(msgspec.Struct, gc=False):
     """The ways of plain chats of some roles.
 
     Attributes:
+        roles: The role of each message.
         turns: The turns located in them.
         plans: What the ways come of: a list that grows elsewhere.
         seen: How many of the plans were looked at.
         known: The ways of these.
     """
 
+    roles: tuple[str, ...]
     turns: tuple[int, ...]
-    plans: Sequence[Plan]
+    plans: Sequence[Plan] = ()
     seen: int = 0
     known: list[_Way] = msgspec.field(default_factory=list)
 
@@ -95,22 +97,24 @@ class PlainWays:
             yield Outline(text, shape, everything, origin, way.refused, partial(self._detail, row, ways.turns))
 
     def _ways_of(self, roles: tuple[str, ...]) -> _Ways:
-        turns = () if self._selection.everything else tuple(self._selection.turns_of(roles))
-        plans = self._analyser.plain_plans(roles, turns)
-        if plans is None:
-            return _Ways(turns, ())
+        ways = _Ways(roles, () if self._selection.everything else tuple(self._selection.turns_of(roles)))
+        if self._analyser.plain_plans(roles, ways.turns) is None:
+            return ways
         if len(self._ways) >= _REMEMBERED:
             self._ways.clear()
-        self._ways[roles] = ways = _Ways(turns, plans)
+        self._ways[roles] = ways
         self._add(ways)
         return ways
 
     def _add(self, ways: _Ways) -> None:
         """Add the ways of plans made since."""
-        for plan in ways.plans[ways.seen :]:
+        plans = self._analyser.plain_plans(ways.roles, ways.turns) or ()
+        if plans is not ways.plans:  # of a shape that was forgotten, and has come again
+            ways.plans, ways.seen = plans, 0
+        for plan in plans[ways.seen :]:
             if (way := self._way(plan)) is not None:
                 ways.known.append(way)
-        ways.seen = len(ways.plans)
+        ways.seen = len(plans)
 
     def _way(self, plan: Plan) -> _Way | None:
         """A plan as a way; None if rows of its layout must go the general way."""
