@@ -156,14 +156,17 @@ class Assembler:
 
 
 def opening(messages: Sequence[Message], turns: Sequence[int]) -> int:
-    """How many messages of a conversation hold its start and a turn that is history, if there is a second user message.
+    """How many messages from the first hold one of every role, and a turn that is history if there are two questions.
 
     Args:
         messages: The messages.
         turns: Messages of the turns.
     """
-    asked = [index for index, message in enumerate(messages) if message["role"] == "user"]
-    least = asked[1] if len(asked) > 1 else min(turns, default=len(messages))
+    firsts: dict[str, int] = {}
+    for index, message in enumerate(messages):
+        firsts.setdefault(message["role"], index)
+    asked = [index for index, message in enumerate(messages) if message["role"] == "user"][:2]
+    least = max(*firsts.values(), *asked, *turns[:1])
     return next((turn + 1 for turn in turns if turn > least), len(messages))
 
 
