@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import ROOT
+from ifttool.errors import RowError
 from ifttool.records import Conversation
 from ifttool.template.analyser import PLAN_AT_SIGHT, USES_A_PLAN, Analyser
 from ifttool.template.chat_template import ChatTemplate
@@ -26,6 +27,7 @@ from ifttool.template.trajectory.numbers import TracedInt
 from ifttool.template.trajectory.pieced import Pieced, located_in, located_turns
 from ifttool.template.trajectory.program import Program, UnfollowedError
 from ifttool.template.trajectory.recording import RecordingEnvironment
+from ifttool.template.trajectory.window import Window
 from kinds import Kinds
 from memories import Watched
 
@@ -640,3 +642,48 @@ def test_other_tools_are_learnt_from_few_messages(template: str, looked_at: set[
         if tools == 3:
             assert set(sizes) == looked_at
     assert not sizes
+
+
+@pytest.mark.parametrize("name", ["chatml", "hermes", "granite", "qwen2.5"])
+def test_surroundings_are_compared_before_they_are_relied_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: set[Window] = set()
+    agrees = Pieced._agrees
+
+    def noted(self: Pieced, one: Any, kinds: Any, turns: Sequence[int], found: Assembled) -> bool:
+        compared.update(placed.window for placed in found.arrangement.turns if placed.message in turns)
+        return agrees(self, one, kinds, turns, found)
+
+    monkeypatch.setattr(Pieced, "_agrees", noted)
+    draw = random.Random(3)
+    for seed in range(4):
+        bench = Bench(builtin(name))
+        reference = Analyser(bench.template, use_plans=False)
+        pieced = Pieced(bench.template, lambda *given, by=reference: located(by.analyse(*given)))
+        for conversation in trajectories(seed, 12):
+            longer = conversation.messages + [one for one in conversation.messages if one["role"] != "system"]
+            given = Conversation(longer[: len(longer) - draw.randint(0, 1)], offering(draw.randint(0, 3)).tools or None)
+            try:
+                found = pieced.assemble(given, bench.kinds(given), replies(given))
+            except RowError:
+                continue
+            assert found is None or compared.issuperset(placed.window for placed in found.arrangement.turns)
+    assert compared
+
+
+def test_surroundings_that_are_new_late_are_compared_in_the_first_messages() -> None:
+    # The last message shows at the start, and the number of tools in the prompt only.
+    template = "{{ messages[-1].content if tools }}" + CHATML.replace(
+        "assistant\n{% end", "assistant\n{{ tools | length if tools }}{% end"
+    )
+    for end in (1, 2):
+        bench = Bench(template)
+        analyser, reference = Analyser(bench.template), Analyser(bench.template, use_plans=False)
+        conversation = chat(*"abcdefgh"[:-end], system="S", tools=offering(2).tools)
+        turns = replies(conversation)
+        found = analyser.assemble(conversation, turns)
+        if isinstance(found, Assembled):
+            own = analyser._pieced._assembler
+            assert own is not None
+            assert located_in(own, conversation, bench.kinds(conversation), found) == located(
+                reference.analyse(conversation, turns)
+            )

@@ -15,7 +15,7 @@ from ifttool.io.jsonl import decode_row
 from ifttool.records import RawRow
 from ifttool.template.json_text import keep_texts
 
-# What is kept stays to the end: some 5 kB for a tool, texts included.
+# Tools and lists of them that are kept stay to the end, with the texts that are made of them.
 _MOST_KEPT = 2_048
 _MOST_BYTES = 4 << 20
 _MOST_SEEN = 20_000

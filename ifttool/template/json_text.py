@@ -10,7 +10,7 @@ Options = tuple[Any, ...]
 
 # How deep in a value there are subtrees that templates print by themselves: tools, a tool, its function, parameters.
 _LEVELS = 4
-# Runs of one process share the memory below. 256 sets of twenty tools are some 20,000 containers.
+# Runs of one process share the memory below. A tool has some ten containers within these levels.
 _MOST_KEPT = 50_000
 
 _ENCODERS: dict[Options, Callable[[Any], str]] = {("repr",): repr}

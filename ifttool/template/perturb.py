@@ -11,14 +11,14 @@ _PROBE = "\u00b6q"
 
 
 def perturbed(conversation: Conversation, holds: Callable[[Conversation], bool]) -> Conversation:
-    """A copy with as many strings changed as the guards allow.
+    """The same conversation with as many strings changed as the guards allow.
 
     Args:
         conversation: The conversation a plan was traced on.
         holds: Whether a candidate passes the plan's guards.
 
     Returns:
-        A copy for which ``holds`` is true; at worst the conversation itself, if every string in it is fixed.
+        One for which ``holds`` is true; messages and tools in which nothing is changed are the given ones.
     """
 
     def change(current: Conversation, places: Sequence[Path]) -> Conversation:
@@ -60,7 +60,7 @@ def _strings(conversation: Conversation) -> list[Path]:
 
 
 def _changed(conversation: Conversation, places: Iterable[Path]) -> Conversation:
-    """A copy with some strings changed; messages and tools that hold none of them aren't copied."""
+    """The conversation with some strings changed; messages and tools that hold none of them aren't copied."""
     wanted = set(places)
 
     def walk(value: Any, path: Path) -> Any:

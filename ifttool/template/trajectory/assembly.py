@@ -40,14 +40,14 @@ class Assembler:
         template: The chat template.
 
     Attributes:
-        taught: The most messages of the last conversation that something was learnt from.
+        taught: From how many messages of the last conversation something was learnt, each time.
     """
 
     def __init__(self, template: ChatTemplate) -> None:
         self._template = template
         self._program = Program(template)
         self._windows = Windows(self._program)
-        self.taught = 0
+        self.taught: list[int] = []
 
     @property
     def can_follow(self) -> bool:
@@ -80,7 +80,7 @@ class Assembler:
         """
         row = Row(conversation.messages, conversation.tools, self._template.kwargs, kinds)
         self._windows.fresh.clear()
-        self.taught = 0
+        self.taught.clear()
         found = None if memory is None else memory.repeated(self._program, self._windows, row)
         if found is not None:
             return found
@@ -95,13 +95,13 @@ class Assembler:
         """Learn a segment that is missing, from few messages if it stands outside of loops, as lists of tools do."""
         some = opening(row.messages, turns)
         if lesson.item < 0 and some < lesson.count:
-            # If they refuse, or teach nothing, that is no answer yet.
+            # If they can't be followed, or teach nothing new, all that were asked for may do better.
             with suppress(UnfollowedError):
                 self._program.learn(row, some, lesson.asks)
-                self.taught = max(self.taught, some)
+                self.taught.append(some)
                 return
         self._program.learn(row, lesson.count, lesson.asks)
-        self.taught = max(self.taught, lesson.count)
+        self.taught.append(lesson.count)
 
     def examine(self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int]) -> Examined | None:
         """Put a conversation together once more, and tell what that depends on; None if it can't be told.

@@ -33,12 +33,29 @@ Accepts = Callable[[Sequence[Layout]], bool]
 
 
 class _Given(NamedTuple):
-    """A conversation put together: the kinds of its messages, the messages of its turns, and what came of it."""
+    """A conversation put together.
+
+    Attributes:
+        conversation: The conversation.
+        kinds: The number of each message's kind.
+        turns: Messages of the turns.
+        found: What came of it.
+        fresh: The turns whose surroundings were new in it.
+    """
 
     conversation: Conversation
     kinds: Sequence[int]
     turns: Sequence[int]
     found: Assembled
+    fresh: Sequence[int]
+
+    def turns_at(self, windows: Set[Window]) -> list[int]:
+        """The first turn with each of these surroundings, or new ones."""
+        firsts: dict[Window, int] = {}
+        for placed in self.found.arrangement.turns:
+            if placed.window in windows or placed.message in self.fresh:
+                firsts.setdefault(placed.window, placed.message)
+        return list(firsts.values())
 
 
 class Pieced:
@@ -88,7 +105,8 @@ class Pieced:
             return None
         self.why = ""
         lessons = self._assembler.generation - before
-        if lessons and not self._is_confirmed(_Given(conversation, kinds, turns, found), lessons):
+        given = _Given(conversation, kinds, turns, found, self._assembler.fresh)
+        if lessons and not self._is_confirmed(given, lessons):
             # Something was read that left no guard: nothing learnt can be trusted.
             self._close("what was learnt isn't what the template gives")
             return None
@@ -145,26 +163,29 @@ class Pieced:
 
     def _is_confirmed(self, one: _Given, lessons: int) -> bool:
         """Whether what a conversation has just taught is what the template gives, there and in a changed copy."""
-        assert self._assembler is not None
-        fresh = [placed for placed in one.found.arrangement.turns if placed.message in self._assembler.fresh]
-        parts = self._enough_of(one, {placed.window for placed in fresh})
-        share = sum(len(part.kinds) for part in parts) / len(one.kinds)
+        windows = {placed.window for placed in one.found.arrangement.turns if placed.message in one.fresh}
         # The reference renders a conversation twice a turn; in one of 200 messages that takes seconds. Of turns whose
         # surroundings are known, the first one is the cheapest to look at.
-        checked = [placed.message for placed in fresh][:_CHECKED_TURNS] or list(one.turns[:1])
-        self._spent += share * (2 * lessons + 2 * _renders(checked))
+        parts = [
+            (part, part.turns_at(windows)[:_CHECKED_TURNS] or part.turns[:1]) for part in self._enough_of(one, windows)
+        ]
+        for part, checked in parts:
+            self._spent += 2 * (lessons + _renders(checked)) * len(part.kinds) / len(one.kinds)
         if self._attempts >= _ENOUGH and self._spent > self._saved:
             self._close("the template's segments hardly ever come back")
-        return all(
-            self._holds(part, [turn for turn in checked if turn < len(part.kinds)] or part.turns[:1]) for part in parts
-        )
+        return all(self._holds(part, checked) for part, checked in parts)
 
-    def _enough_of(self, one: _Given, fresh: Set[Window]) -> list[_Given]:
-        """The first messages of a conversation, if what it taught is all in them; else also the whole of it."""
+    def _enough_of(self, one: _Given, windows: Set[Window]) -> list[_Given]:
+        """The first messages of a conversation, if all that it taught is in them; else also, or only, the whole.
+
+        Args:
+            one: The conversation.
+            windows: The surroundings of turns that were new.
+        """
         assert self._assembler is not None
-        conversation, kinds, turns, _ = one
-        count = opening(conversation.messages, turns)
-        if self._assembler.taught > count or count == len(kinds):
+        conversation, kinds, turns = one.conversation, one.kinds, one.turns
+        count, taught = opening(conversation.messages, turns), list(self._assembler.taught)
+        if count == len(kinds) or (taught and count not in taught):
             return [one]
         start = replace(conversation, messages=conversation.messages[:count], train=conversation.train[:count])
         own = [turn for turn in turns if turn < count]
@@ -172,13 +193,17 @@ class Pieced:
             found = self._assembler.assemble(start, kinds[:count], own)
         except UnfollowedError:
             return [one]
-        part = _Given(start, kinds[:count], own, found)
-        return [part] if fresh <= {placed.window for placed in found.arrangement.turns} else [part, one]
+        part = _Given(start, kinds[:count], own, found, self._assembler.fresh)
+        is_all = max(taught, default=0) <= count and windows <= {placed.window for placed in found.arrangement.turns}
+        return [part] if is_all else [part, one]
 
     def _holds(self, one: _Given, checked: Sequence[int]) -> bool:
-        """Whether the row, and a copy of it in which every text is another, are what the reference makes of them."""
+        """Whether a conversation, and a copy with other texts everywhere, are what the reference makes of them."""
         assert self._assembler is not None
-        if not self._agrees(one.conversation, one.kinds, checked, one.found):
+        try:
+            if not self._agrees(one.conversation, one.kinds, checked, one.found):
+                return False
+        except RowError:  # refused there: that is for the reference to say
             return False
         other = all_changed(one.conversation)
         try:

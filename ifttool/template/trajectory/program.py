@@ -264,21 +264,21 @@ class Program:
                 raise UnfollowedError("the recording isn't the render") from raised
         elif not (isinstance(raised, TemplateRaisedError) and str(raised) == refusal):
             raise UnfollowedError("the recording doesn't refuse what the render refuses") from raised
-        added = [self._add(segment, row) for segment in recorded]
+        added = [self._add(segment, row, count) for segment in recorded]
         if not any(added):
             raise UnfollowedError("a recorded segment doesn't fit the row it was recorded on")
         self.generation += 1
         if len(self._known) > MAX_SEGMENTS:
             raise UnfollowedError("too many different segments")
 
-    def _add(self, recorded: Recorded, row: Row) -> bool:
+    def _add(self, recorded: Recorded, row: Row, count: int) -> bool:
         context = self._number(recorded.context)
         key = (context, recorded.kind, frozenset(recorded.guards))
         if key in self._known:
             return False
         nodes = tuple(piece.node for piece in recorded.pieces)
         blocks = tuple(piece.block for piece in recorded.pieces)
-        roles = dict(_roles(nodes, row, recorded.item))
+        roles = dict(_roles(nodes, row, recorded.item, count))
         out = self._outs.setdefault((nodes, blocks, recorded.kind, tuple(roles.values())), len(self._outs))
         exit_ = recorded.exit
         if isinstance(exit_, LoopExit):
@@ -300,11 +300,18 @@ class Program:
         return self._contexts[context]
 
 
-def _roles(nodes: Sequence[Node], row: Row, item: int) -> Iterator[tuple[Any, str]]:
-    """The role of each message that nodes are of; guards on kinds make it the same wherever the segment fits."""
+def _roles(nodes: Sequence[Node], row: Row, item: int, count: int) -> Iterator[tuple[Any, str]]:
+    """The role of each message that nodes are of; guards on kinds make it the same wherever the segment fits.
+
+    Args:
+        nodes: The nodes.
+        row: The conversation they were recorded on.
+        item: The item they were recorded for.
+        count: How many of its messages were rendered.
+    """
     for node in nodes:
         for index in message_indices(node):
             if isinstance(index, Affine) and any(index.names()):
                 raise UnfollowedError("a message is looked up by a number from a namespace")
-            at = index.value(item=item, count=len(row.messages), state={}) if isinstance(index, Affine) else index
+            at = index.value(item=item, count=count, state={}) if isinstance(index, Affine) else index
             yield index, str(row.messages[at]["role"])
