@@ -678,7 +678,7 @@ def test_surroundings_that_are_new_late_are_compared_in_the_first_messages() -> 
     for end in (1, 2):
         bench = Bench(template)
         analyser, reference = Analyser(bench.template), Analyser(bench.template, use_plans=False)
-        conversation = chat(*"abcdefgh"[:-end], system="S", tools=offering(2).tools)
+        conversation = chat(*"abcdefghijkl"[:-end], system="S", tools=offering(2).tools)
         turns = replies(conversation)
         found = analyser.assemble(conversation, turns)
         if isinstance(found, Assembled):

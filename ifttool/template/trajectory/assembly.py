@@ -158,6 +158,8 @@ class Assembler:
 def opening(messages: Sequence[Message], turns: Sequence[int]) -> int:
     """How many messages from the first hold one of every role, and a turn that is history if there are two questions.
 
+    All of them if it were more than half: two conversations cost more to look at than they save.
+
     Args:
         messages: The messages.
         turns: Messages of the turns.
@@ -167,7 +169,8 @@ def opening(messages: Sequence[Message], turns: Sequence[int]) -> int:
         firsts.setdefault(message["role"], index)
     asked = [index for index, message in enumerate(messages) if message["role"] == "user"][:2]
     least = max(*firsts.values(), *asked, *turns[:1])
-    return next((turn + 1 for turn in turns if turn > least), len(messages))
+    count = next((turn + 1 for turn in turns if turn > least), len(messages))
+    return count if 2 * count <= len(messages) else len(messages)
 
 
 def _put_together(row: Row, seen: Seen) -> Assembled:
