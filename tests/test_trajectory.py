@@ -687,3 +687,13 @@ def test_surroundings_that_are_new_late_are_compared_in_the_first_messages() -> 
             assert located_in(own, conversation, bench.kinds(conversation), found) == located(
                 reference.analyse(conversation, turns)
             )
+
+
+@pytest.mark.parametrize("role", ["system", "user", "assistant"])
+@pytest.mark.parametrize("count", [1, 5])
+def test_conversations_of_one_role_without_turns(role: str, count: int) -> None:
+    bench = Bench(CHATML)
+    conversation = Conversation([{"role": role, "content": str(number)} for number in range(count)])
+    found = Analyser(bench.template).assemble(conversation, ())
+    assert isinstance(found, Assembled)
+    assert found.text == bench.template.render(conversation.messages)

@@ -168,7 +168,7 @@ def opening(messages: Sequence[Message], turns: Sequence[int]) -> int:
     for index, message in enumerate(messages):
         firsts.setdefault(message["role"], index)
     asked = [index for index, message in enumerate(messages) if message["role"] == "user"][:2]
-    least = max(*firsts.values(), *asked, *turns[:1])
+    least = max([*firsts.values(), *asked, *turns[:1]])
     count = next((turn + 1 for turn in turns if turn > least), len(messages))
     return count if 2 * count <= len(messages) else len(messages)
 
