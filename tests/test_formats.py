@@ -281,6 +281,14 @@ def test_messages_that_are_passed_on_with_their_calls_need_no_change(
     assert passed is message and not flags
 
 
+@pytest.mark.parametrize("calls", [[], [CALL], [CALL, CALL]])
+def test_messages_with_calls_are_passed_on(calls: list[Any]) -> None:
+    message = {"role": "assistant", "content": "x", "tool_calls": calls, "reasoning_content": "y"}
+    assert _is_calling(message, "object")
+    (passed,), _ = read_messages([message], "m", "object")
+    assert passed is message
+
+
 def test_bare_and_null_padded_calls() -> None:
     assert calling({"name": "f", "arguments": '{"x": 1}'}) == [CALL]
     assert calling({"id": "c", "name": "f", "index": None}) == [

@@ -670,23 +670,31 @@ def test_surroundings_are_compared_before_they_are_relied_on(name: str, monkeypa
     assert compared
 
 
-def test_surroundings_that_are_new_late_are_compared_in_the_first_messages() -> None:
-    # The last message shows at the start, and the number of tools in the prompt only.
-    template = "{{ messages[-1].content if tools }}" + CHATML.replace(
-        "assistant\n{% end", "assistant\n{{ tools | length if tools }}{% end"
-    )
-    for end in (1, 2):
-        bench = Bench(template)
-        analyser, reference = Analyser(bench.template), Analyser(bench.template, use_plans=False)
-        conversation = chat(*"abcdefghijkl"[:-end], system="S", tools=offering(2).tools)
-        turns = replies(conversation)
-        found = analyser.assemble(conversation, turns)
-        if isinstance(found, Assembled):
-            own = analyser._pieced._assembler
-            assert own is not None
-            assert located_in(own, conversation, bench.kinds(conversation), found) == located(
-                reference.analyse(conversation, turns)
-            )
+@pytest.mark.parametrize("end", [1, 2])
+@pytest.mark.parametrize("closing", ["<|im_end|>", "{{ '<|im_end|>' if not loop.last else '</s>' }}"])
+def test_surroundings_that_are_new_late_are_compared_in_the_first_messages(closing: str, end: int) -> None:
+    # The number of tools shows in the prompt only.
+    body, prompt = CHATML.replace("<|im_end|>", closing).split("{% if")
+    bench = Bench(body + "{% if" + prompt.replace("assistant\n", "assistant\n{{ tools | length if tools }}"))
+    analyser, reference = Analyser(bench.template), Analyser(bench.template, use_plans=False)
+    asked: list[tuple[int, list[int]]] = []
+    by = analyser._pieced._reference
+
+    def noted(conversation: Conversation, turns: Sequence[int]) -> tuple[Any, ...]:
+        asked.append((len(conversation.messages), list(turns)))
+        return by(conversation, turns)
+
+    analyser._pieced._reference = noted
+    conversation = chat(*"abcdefghijkl"[:-end], system="S", tools=offering(2).tools)
+    turns = replies(conversation)
+    found = analyser.assemble(conversation, turns)
+    assert isinstance(found, Assembled)
+    own = analyser._pieced._assembler
+    assert own is not None
+    expected = located(reference.analyse(conversation, turns))
+    assert located_in(own, conversation, bench.kinds(conversation), found) == expected
+    # Its second turn is the last one there, as the last one is of the whole.
+    assert asked[0] == (5, [2, 4])
 
 
 @pytest.mark.parametrize("role", ["system", "user", "assistant"])

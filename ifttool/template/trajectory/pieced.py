@@ -104,12 +104,12 @@ class Pieced:
             self._fail(str(error))
             return None
         self.why = ""
-        lessons = self._assembler.generation - before
-        given = _Given(conversation, kinds, turns, found, self._assembler.fresh)
-        if lessons and not self._is_confirmed(given, lessons):
-            # Something was read that left no guard: nothing learnt can be trusted.
-            self._close("what was learnt isn't what the template gives")
-            return None
+        if lessons := self._assembler.generation - before:
+            given = _Given(conversation, kinds, turns, found, self._assembler.fresh)
+            if not self._is_confirmed(given, lessons):
+                # Something was read that left no guard: nothing learnt can be trusted.
+                self._close("what was learnt isn't what the template gives")
+                return None
         if not self._is_accepted(found.arrangement):
             self._fail("a turn isn't found from control tokens alone")
             return None
