@@ -97,10 +97,15 @@ class FolderSink:
             self.root = successor if successor.is_dir() else path
         else:
             self.root = prepare_output_dir(path, force=force)
-        for name in ("data", "provenance"):
-            (self.root / name).mkdir(parents=True, exist_ok=True)
-        if staged:
-            self.stage.folder.mkdir(exist_ok=keep)
+        try:
+            for name in ("data", "provenance"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            if staged:
+                self.stage.folder.mkdir(exist_ok=keep)
+        except BaseException:
+            if not keep:
+                self.discard()
+            raise
 
     @property
     def rejects(self) -> Path:

@@ -96,15 +96,16 @@ def run_shards(
     key = run_key(worker, sources, options)
     if resume and (manifest := finished_run(target.path, key, force=target.force)) is not None:
         return _summary_of(manifest, target)
+    # A signal that came between this and the try would leave the place behind.
     sink = target.open(staged=not arrangement.is_default, keep=resume and can_be_resumed(target.path))
-    phase = None if arrangement.is_default else Phase(arrangement, sources, sink.stage)
-    schema = training_schema(target.columns, {**schema_metadata(recipe, worker), "layout": target.layout})
-    # What is read twice must not change in between.
-    digests = InputDigests(sources if isinstance(sink, FolderSink) or arrangement.needs_survey else ())
-    journal = Journal(sink.root, key, digests) if isinstance(sink, FolderSink) else None
-    tally = Tally({source: SourceLedger() for source in sources})
-    progress = _Progress(tally, on_progress)
+    journal: Journal | None = None
     try:
+        phase = None if arrangement.is_default else Phase(arrangement, sources, sink.stage)
+        schema = training_schema(target.columns, {**schema_metadata(recipe, worker), "layout": target.layout})
+        # What is read twice must not change in between.
+        digests = InputDigests(sources if isinstance(sink, FolderSink) or arrangement.needs_survey else ())
+        journal = Journal(sink.root, key, digests) if isinstance(sink, FolderSink) else None
+        tally = Tally({source: SourceLedger() for source in sources})
         splits, size = _sized(read_splits(sources, stdin=stdin), workers)
         if is_much or size > 1:
             worker.rehearse(rows_all_over(sources))
@@ -115,7 +116,7 @@ def run_shards(
                 phase.survey(read_splits(sources), recipe, crew)
                 splits = map(phase.drawn, splits)
             part_schema = schema if phase is None else phase.part_schema
-            results = progress.watched(_work(splits, sink, journal, crew=crew, schema=part_schema))
+            results = _Progress(tally, on_progress).watched(_work(splits, sink, journal, crew=crew, schema=part_schema))
             inputs = digests.results()
         tally = sum((result.tally for result in results), tally)
         committed = tolerance.allows(tally.total)

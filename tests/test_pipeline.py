@@ -341,6 +341,33 @@ def test_signals_leave_nothing_behind(tmp_path: Path, number: signal.Signals, co
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.parametrize(
+    ("output", "step"),
+    [
+        ("out", "output.Path.mkdir"),
+        ("out", "pipeline.Journal"),
+        ("out", "pipeline.training_schema"),
+        ("out.parquet", "pipeline.training_schema"),
+    ],
+)
+def test_interrupted_while_a_run_begins(
+    tmp_path: Path, tiny: Path, output: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Path.mkdir
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        if step.endswith("mkdir"):
+            made(*arguments, **options)
+            if arguments[0].name != "provenance":
+                return
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"ifttool.{step}", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ifttool.mask(tiny, tmp_path / output)
+    assert [*tmp_path.iterdir()] == [tiny]
+
+
 def test_memory_stays_flat(tmp_path: Path) -> None:
     line = json.dumps(chat(*[f"{n} " * 700 for n in range(6)])).encode() + b"\n"
     with (tmp_path / "large.jsonl").open("wb") as file:
