@@ -111,16 +111,13 @@ def _plans_side(text: str) -> Render:
     analyser = Analyser(_chat_template(text))
     plans_of: dict[tuple[str, ...], Sequence[Plan]] = {}
 
-    def plain_plans(chat: PlainChat, turns: tuple[int, ...]) -> Sequence[Plan]:
-        plans = plans_of.get(chat.roles)
-        if plans is None and (plans := analyser.plain_plans(chat.roles, turns)) is not None:
-            plans_of[chat.roles] = plans
-        return plans or ()
-
     def render(case: Case) -> str:
         conversation, chat, turns = case.conversation, case.chat, case.turns
         if chat is not None:
-            for plan in plain_plans(chat, turns):
+            plans = plans_of.get(chat.roles)
+            if plans is None and (plans := analyser.plain_plans(chat.roles, turns)) is not None:
+                plans_of[chat.roles] = plans
+            for plan in plans or ():
                 if plan.printer is not None and (text := plan.printer(chat.messages)) is not None:
                     return text
         return (analyser.assemble(conversation, turns) or analyser.analyse(conversation, turns)).text

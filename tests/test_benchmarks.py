@@ -132,8 +132,8 @@ def test_completion_is_light(words: str, expected: str, tmp_path: Path) -> None:
         f"os.environ.update(_IFTTOOL_COMPLETE='complete_bash', COMP_WORDS={words!r},"
         f" COMP_CWORD='{len(words.split()) - 1}')\n"
         "sys.argv = ['ifttool']\n"
-        "from ifttool.cli.app import main\n"
-        "try:\n    main()\nfinally:\n"
+        "from ifttool.cli.app import command_line\n"
+        "try:\n    command_line()\nfinally:\n"
         "    assert {'pydantic', 'rich', 'pyarrow', 'jinja2', 'tokenizers'}.isdisjoint(sys.modules)\n"
     )
     assert run_python(code, cwd=tmp_path).strip() == expected

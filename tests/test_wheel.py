@@ -59,10 +59,10 @@ def test_main_job_from_the_wheel(unpacked: Path, tmp_path: Path) -> None:
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from ifttool.cli.app import main\n"
+        "from ifttool.cli.app import command_line\n"
         "code = None\n"
         "try:\n"
-        "    main()\n"
+        "    command_line()\n"
         "except SystemExit as stop:\n"
         "    code = stop.code\n"
         "files = [Path(m.__file__) for n, m in sys.modules.items() if n.split('.')[0] == 'ifttool']\n"

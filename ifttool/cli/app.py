@@ -1,7 +1,7 @@
 """The ``ifttool`` command. Imports of commands are light; each loads what it needs when it runs."""
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperArgument, TyperOption
@@ -10,7 +10,8 @@ from ifttool import __version__
 from ifttool.cli import commands
 from ifttool.cli.export import export
 from ifttool.cli.pack import pack
-from ifttool.cli.run import command
+from ifttool.cli.process import leave, open_streams
+from ifttool.cli.run import DONE, command, io_failed
 from ifttool.cli.run_recipe import run
 from ifttool.cli.show import show
 from ifttool.cli.templates import templates_app
@@ -54,14 +55,30 @@ app.command()(command(run))
 app.add_typer(templates_app, name="templates")
 
 
-def main() -> None:
-    """Entry point of the console script."""
+def command_line() -> NoReturn:
+    """Run the command line in this process.
+
+    Raises:
+        SystemExit: Always, with the exit code.
+    """
     if "_IFTTOOL_COMPLETE" in os.environ:
         # Completion needs no option's value, and Typer 0.29 imports pydantic to convert the first one, which takes as
         # long as everything else together.
         for kind in (TyperOption, TyperArgument):
             kind.process_value = _as_typed  # type: ignore[assignment]
     app()
+    raise SystemExit  # only for the reader: Typer has exited
+
+
+def main() -> NoReturn:
+    """Entry point of the console script."""
+    open_streams()
+    try:
+        command_line()
+    except SystemExit as left:
+        leave(left.code if isinstance(left.code, int) else DONE)
+    except OSError as error:  # help that has nowhere to go
+        leave(io_failed(error))
 
 
 def _as_typed(_parameter: Any, _context: Any, value: Any) -> Any:

@@ -29,8 +29,8 @@ def say(text: str) -> None:
     try:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
-    except BrokenPipeError:
-        # Nobody reads the messages (`2>&1 | head`): that mustn't change what the run does or how it exits.
+    except OSError:
+        # Nobody can read the messages (`2>&1 | head`): that mustn't change what the run does or how it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 

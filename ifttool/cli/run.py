@@ -50,16 +50,13 @@ def _run(body: Callable[[], int | None]) -> int:
         # The reader went away (`| head`), which is its right. What is left in the buffer has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except KeyboardInterrupt:
-        say("ifttool: interrupted")
-        return INTERRUPTED
-    except _Terminated:
-        say("ifttool: terminated")
-        return TERMINATED
+    except (KeyboardInterrupt, _Terminated) as signalled:
+        return _stopped(signalled)
     except OSError as error:
-        say(f"ifttool: error: {error.filename or 'I/O'}: {error.strerror}")
-        return FAILED
+        return io_failed(error)
     except Exception as error:
+        if (cause := _signal_behind(error)) is not None:
+            return _stopped(cause)
         # A traceback would print people's data; it is there on request.
         if os.environ.get("IFTTOOL_DEBUG"):
             raise
@@ -67,3 +64,24 @@ def _run(body: Callable[[], int | None]) -> int:
         say("  hint: this is a defect of ifttool; IFTTOOL_DEBUG=1 shows where")
         return FAILED
     return code
+
+
+def _stopped(signalled: BaseException) -> int:
+    """Say which signal ended the command; gives the exit code."""
+    is_terminated = isinstance(signalled, _Terminated)
+    say("ifttool: terminated" if is_terminated else "ifttool: interrupted")
+    return TERMINATED if is_terminated else INTERRUPTED
+
+
+def _signal_behind(error: BaseException) -> BaseException | None:
+    """The signal that caused an error: while a class is made, as imports do, Python makes a RuntimeError of it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt | _Terminated):
+        cause = cause.__cause__
+    return cause
+
+
+def io_failed(error: OSError) -> int:
+    """Say what the operating system refused; gives the exit code."""
+    say(f"ifttool: error: {error.filename or 'I/O'}: {error.strerror}")
+    return FAILED
