@@ -112,15 +112,16 @@ def _plans_side(text: str) -> Render:
     plans_of: dict[tuple[str, ...], Sequence[Plan]] = {}
 
     def render(case: Case) -> str:
-        conversation, chat, turns = case.conversation, case.chat, case.turns
-        if chat is not None:
+        if (chat := case.chat) is not None:
             plans = plans_of.get(chat.roles)
-            if plans is None and (plans := analyser.plain_plans(chat.roles, turns)) is not None:
+            if plans is None and (plans := analyser.plain_plans(chat.roles, case.turns)) is not None:
                 plans_of[chat.roles] = plans
             for plan in plans or ():
-                if plan.printer is not None and (text := plan.printer(chat.messages)) is not None:
+                if (printer := plan.printer) is not None and (text := printer(chat.contents)) is not None:
                     return text
-        return (analyser.assemble(conversation, turns) or analyser.analyse(conversation, turns)).text
+        return (
+            analyser.assemble(case.conversation, case.turns) or analyser.analyse(case.conversation, case.turns)
+        ).text
 
     return render
 

@@ -71,22 +71,15 @@ class Conversation(msgspec.Struct, frozen=True, gc=False):
     id: str | None = None
 
 
-class PlainMessage(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """A message that is a role and a text."""
-
-    role: str
-    content: str
-
-
 class PlainChat(msgspec.Struct, frozen=True, gc=False):
     """A conversation of plain messages without tools or training flags: what most rows of chat data are.
 
     Attributes:
-        messages: The messages, the role the first key of each in the row.
+        contents: The texts of its messages, whose first key is the role.
         roles: Their roles.
         id: The row's identifier when it has one.
     """
 
-    messages: list[PlainMessage]
+    contents: list[str]
     roles: tuple[str, ...]
     id: str | None

@@ -454,6 +454,21 @@ def test_guards_of_every_beginning_are_guards_of_the_plan() -> None:
     assert plan.replay(other.messages, None, {}) is None
 
 
+def test_a_plan_needs_no_content_of_messages_it_reads_nothing_of() -> None:
+    template = Bench(
+        "{% for m in messages %}{% if m.role != 'tool' %}[{{ m.role }}]{{ m.content }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    ).template
+    analyser, reference = Analyser(template), Analyser(template, use_plans=False)
+    for number in range(PLAN_AT_SIGHT + 2):
+        messages = chat("a", f"b{number}", "c", f"{number}").messages
+        conversation = Conversation([*messages[:2], {"role": "tool", "name": "clock"}, *messages[2:]])
+        found = analyser.assemble(conversation, [1, 4])
+        assert found is not None
+        assert found.text == reference.analyse(conversation, [1, 4]).text
+    assert analyser.way == "plan"
+
+
 def test_plans_that_are_not_used_stop_plans() -> None:
     analyser = Analyser(Bench(CHATML).template)
     conversation = chat(*"abcdefghij")

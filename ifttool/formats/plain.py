@@ -10,14 +10,19 @@ from itertools import repeat
 
 import msgspec
 
-from ifttool.records import PlainChat, PlainMessage, RawRow
+from ifttool.records import PlainChat, RawRow
 
 _KEYS_A_MESSAGE = 2
 _PATIENCE = 64
 
 
+class _PlainMessage(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    role: str
+    content: str
+
+
 class _PlainRow(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    messages: list[PlainMessage]
+    messages: list[_PlainMessage]
     id: str | int | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -65,6 +70,7 @@ def read_plain_chats(rows: Iterable[RawRow]) -> Iterator[PlainChat | None]:
         has_id = identifier is not msgspec.UNSET
         if len(messages) == heads and others == 1 + has_id:
             roles = tuple([message.role for message in messages])
-            yield PlainChat(messages, roles, str(identifier) if has_id else None)
+            contents = [message.content for message in messages]
+            yield PlainChat(contents, roles, str(identifier) if has_id else None)
         else:
             yield None

@@ -84,7 +84,7 @@ class PlainWays:
             ways = self._ways.get(chat.roles) or self._ways_of(chat.roles)
             text = None
             for way in ways.known:
-                if (text := way.printer(chat.messages)) is not None:
+                if (text := way.printer(chat.contents)) is not None:
                     break
             if text is None:
                 self._add(ways)

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from itertools import groupby
 from typing import Any
 
-from ifttool.records import PlainMessage
 from ifttool.template.compiler import Compiler
 from ifttool.template.layout import Layout
 from ifttool.template.symbols import Fixed, Guard, Json, Key, Leaf, Node, Path, Structure
@@ -14,40 +13,52 @@ from ifttool.template.symbols import Fixed, Guard, Json, Key, Leaf, Node, Path, 
 Replay = Callable[[Sequence[Any], Any, Any], list[str] | None]
 """``(messages, tools, kwargs) → texts``; None if a guard doesn't hold."""
 
-Printer = Callable[[Sequence[PlainMessage]], str | None]
-"""``messages → text``, for plain messages of a plan's roles; None if a guard doesn't hold."""
+Printer = Callable[[Sequence[str]], str | None]
+"""``contents → text``, for plain messages of a plan's roles with these contents; None if a guard doesn't hold."""
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A layout and the function that fills it in.
+    """A layout and the functions that fill it in.
 
     Attributes:
         layout: What it prints.
         guards: What it holds under, each once.
         replay: The texts of its pieces.
+        printer: The whole text of plain chats; None if more is read of them than their roles and texts.
     """
 
     layout: Layout
     guards: Sequence[Guard | Structure]
     replay: Replay
-
-    @cached_property
-    def printer(self) -> Printer | None:
-        """The whole text of plain chats; None if more is read of them than their roles and texts."""
-        compiler = _PlainCompiler(self.layout.roles)
-        try:
-            found: Printer = compiler.function("messages", self.guards, compiler.text(self.layout.nodes))
-        except _NotPlainError:
-            return None
-        return found
+    printer: Printer | None
 
 
 def compile_plan(layout: Layout, guards: Sequence[Guard | Structure]) -> Plan:
     """Compile a layout and the guards it holds under."""
     guards = tuple(dict.fromkeys(guards))
+    fill = _filling(layout, guards)
+    # Most of what a plan costs is compiling. If no guard asks for the structure of messages, one function is enough.
+    if fill is not None and not any(isinstance(guard, Structure) for guard in guards):
+        return Plan(layout, guards, partial(_replayed, fill), fill)
     compiler = Compiler()
-    return Plan(layout, guards, compiler.function("messages, tools, kwargs", guards, compiler.texts(layout.nodes)))
+    replay = compiler.function("messages, tools, kwargs", guards, compiler.texts(layout.nodes))
+    return Plan(layout, guards, replay, fill)
+
+
+def _filling(layout: Layout, guards: Sequence[Guard | Structure]) -> Any:
+    """``(contents, whole=True)``: the text of a layout for plain messages, or the texts of its pieces; else None."""
+    compiler = _PlainCompiler(layout.roles)
+    try:
+        return compiler.function("contents, whole=True", guards, compiler.either(layout.nodes))
+    except _NotPlainError:
+        return None
+
+
+def _replayed(fill: Any, messages: Sequence[Any], _tools: Any, _kwargs: Any) -> list[str] | None:
+    # Messages that have no content may be among those of which nothing is read.
+    texts: list[str] | None = fill([message.get("content") for message in messages], whole=False)
+    return texts
 
 
 class _NotPlainError(Exception):
@@ -67,8 +78,11 @@ class _PlainCompiler(Compiler):
         # What the template may find wherever it looks into the data: every plain chat has it.
         self._structures = {1: ("list", *["dict"] * len(roles)), 2: ("dict", ("role", "str"), ("content", "str"))}
 
-    def text(self, nodes: Sequence[Node]) -> Callable[[], str]:
-        def joined() -> str:
+    def either(self, nodes: Sequence[Node]) -> Callable[[], str]:
+        """The texts of nodes joined if ``whole`` is set, else as a list."""
+        texts = self.texts(nodes)
+
+        def written() -> str:
             parts: list[str] = []
             for is_constant, some in groupby(map(self._resolved, nodes), key=lambda node: isinstance(node, str)):
                 run = list(some)
@@ -76,9 +90,10 @@ class _PlainCompiler(Compiler):
                     [repr("".join(map(str, run)))] if is_constant else [f"f'{{{self.value(node)}}}'" for node in run]
                 )
             # Literals beside each other are one: a tenth faster than joining a tuple.
-            return " ".join(parts) or "''"
+            joined = " ".join(parts) or "''"
+            return f"{joined} if whole else {texts()}"
 
-        return joined
+        return written
 
     def check(self, guard: Any) -> None:
         if not isinstance(guard, Structure):
@@ -100,7 +115,7 @@ class _PlainCompiler(Compiler):
     def _path(self, path: Path) -> str:
         if _field(path) != "content":
             raise _NotPlainError
-        return self._named(("path", path), lambda: f"messages[{path[1]}].content")
+        return self._named(("path", path), lambda: f"contents[{path[1]}]")
 
 
 def _field(path: Path) -> str | int | None:

@@ -79,7 +79,7 @@ def compile_traced(environment: jinja2.Environment, tree: nodes.Template) -> Tra
     loads = _loads(tree)
     spans = []
     for number, loop in enumerate(_top_level_loops(tree.body)):
-        last = max(node.lineno or 0 for node in (loop, *loop.find_all(nodes.Node)))
+        last = max(node.lineno or 0 for node in _nodes_of(loop))
         spans.append((loop.lineno, last))
         for node in _breaks(loop.body):
             node.leaves_followed_loop = True  # type: ignore[attr-defined]
@@ -92,15 +92,22 @@ def compile_traced(environment: jinja2.Environment, tree: nodes.Template) -> Tra
 def _loads(tree: nodes.Template) -> dict[str, float]:
     """Where each name is read for the last time; names that macros read may be read anywhere."""
     last: dict[str, float] = {}
-    for name in tree.find_all(nodes.Name):
-        if name.ctx == "load":
-            last[name.name] = max(last.get(name.name, 0), name.lineno)
-    for macro in tree.find_all((nodes.Macro, nodes.CallBlock)):
-        for name in macro.find_all(nodes.Name):
-            last[name.name] = float("inf")
-    for reference in tree.find_all(nodes.NSRef):
-        last[reference.name] = max(last.get(reference.name, 0), reference.lineno)
-    return last
+    anywhere = set()
+    for node in _nodes_of(tree):
+        if isinstance(node, nodes.NSRef) or (isinstance(node, nodes.Name) and node.ctx == "load"):
+            last[node.name] = max(last.get(node.name, 0), node.lineno)
+        elif isinstance(node, nodes.Macro | nodes.CallBlock):
+            anywhere |= {inner.name for inner in _nodes_of(node) if isinstance(inner, nodes.Name)}
+    return last | dict.fromkeys(anywhere, float("inf"))
+
+
+def _nodes_of(tree: nodes.Node) -> Iterator[nodes.Node]:
+    """A node and all below it, in no order; Jinja's ``find_all`` is a generator in a generator for each level."""
+    left = [tree]
+    while left:
+        node = left.pop()
+        yield node
+        left += node.iter_child_nodes()
 
 
 def _breaks(body: Sequence[nodes.Node]) -> Iterator[nodes.Node]:

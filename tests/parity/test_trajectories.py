@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ifttool.errors import RowError
-from ifttool.records import Conversation, PlainMessage
+from ifttool.records import Conversation
 from ifttool.template.analyser import Analyser
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.layout import Analysis, located
@@ -292,7 +292,7 @@ def _printed_alike(plan: Plan, conversation: Conversation, texts: Sequence[str] 
         return True
     if plan.printer is None:
         return True
-    printed = plan.printer([PlainMessage(**message) for message in plain])
+    printed = plan.printer([message["content"] for message in plain])
     return printed == (None if texts is None else "".join(texts))
 
 
