@@ -80,6 +80,21 @@ def test_signals_are_late_once_the_outcome_is_said(number: signal.Signals, tmp_p
     assert (tmp_path / "out" / "manifest.json").exists()
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_while_an_error_is_said(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    program = (
+        "from ifttool.cli import run\n"
+        "def signalled(*arguments):\n"
+        f"    os.kill(os.getpid(), {int(number)})\n"
+        "run.report_error = signalled"
+    )
+    assert in_process(program, tmp_path, "mask", "nope.jsonl", "-o", "out") == (code, "", "")
+
+
+def test_a_reader_of_the_help_that_goes_away(tmp_path: Path) -> None:
+    assert in_shell("ifttool mask --help | true; exit ${PIPESTATUS[0]}", tmp_path) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("raised", "code", "said"),
     [("KeyboardInterrupt", 130, "interrupted"), ("run._on_sigterm(15, None)", 143, "terminated")],

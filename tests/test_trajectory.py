@@ -469,6 +469,21 @@ def test_a_plan_needs_no_content_of_messages_it_reads_nothing_of() -> None:
     assert analyser.way == "plan"
 
 
+def test_a_plan_of_a_dropped_turn_is_not_for_a_turn_that_says_nothing() -> None:
+    template = Bench(
+        # A loop with a condition isn't followed, so the plan comes from a trace of the whole.
+        "{% for m in messages if true %}[{{ m.role }}]{% if m.content | length > 3 %}{{ m.content }}{% endif %}</s>"
+        "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+    ).template
+    analyser, reference = Analyser(template), Analyser(template, use_plans=False)
+    ways = []
+    for said in ("abc", "abc", "xyz", "", "abc"):
+        conversation = chat("A question.", said)
+        assert located(analyser.analyse(conversation, [1])) == located(reference.analyse(conversation, [1]))
+        ways.append(analyser.way.partition(":")[0])
+    assert ways == ["trace", "trace", "plan", "trace", "plan"]
+
+
 def test_plans_that_are_not_used_stop_plans() -> None:
     analyser = Analyser(Bench(CHATML).template)
     conversation = chat(*"abcdefghij")

@@ -8,10 +8,11 @@ from typer.core import TyperArgument, TyperOption
 
 from ifttool import __version__
 from ifttool.cli import commands
+from ifttool.cli.console import say
 from ifttool.cli.export import export
 from ifttool.cli.pack import pack
 from ifttool.cli.process import leave, open_streams
-from ifttool.cli.run import DONE, command, io_failed
+from ifttool.cli.run import DONE, INTERRUPTED, Ending, command, io_failed
 from ifttool.cli.run_recipe import run
 from ifttool.cli.show import show
 from ifttool.cli.templates import templates_app
@@ -73,10 +74,15 @@ def command_line() -> NoReturn:
 def main() -> NoReturn:
     """Entry point of the console script."""
     open_streams()
+    Ending.by = leave
     try:
         command_line()
     except SystemExit as left:
-        leave(left.code if isinstance(left.code, int) else DONE)
+        # Commands have left by now: what comes here is Typer's own.
+        if left.code == INTERRUPTED:
+            say("ifttool: interrupted")
+        # Typer's 1 is a reader of the help that went away (`| head`), which is its right.
+        leave(left.code if isinstance(left.code, int) and left.code != 1 else DONE)
     except OSError as error:  # help that has nowhere to go
         leave(io_failed(error))
 

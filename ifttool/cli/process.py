@@ -27,10 +27,9 @@ def open_streams() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process at once: all is written and said, and Python would clear up for 0.2 s, a tenth of many runs.
+    """End the process at once: all is written and said, and Python would clear up for 0.2 s.
 
-    It would also wait for a tokenizer that is being loaded in a thread, or abort because of it after Ctrl-C, which may
-    make it forget that thread.
+    It would also wait for a tokenizer that is being loaded in a thread, or, after Ctrl-C, forget that thread and abort.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import typer
 
@@ -24,7 +24,21 @@ class _Terminated(SystemExit):
 
 
 def _on_sigterm(_signal: int, _frame: object) -> NoReturn:
-    raise _Terminated
+    raise _Terminated(TERMINATED)
+
+
+def _back_to_typer(code: int) -> NoReturn:
+    raise typer.Exit(code)
+
+
+class Ending:
+    """How a command ends once its outcome has been said; a process that is nothing but a command ends there.
+
+    Attributes:
+        by: Called with the exit code.
+    """
+
+    by: ClassVar[Callable[[int], NoReturn]] = staticmethod(_back_to_typer)
 
 
 def command(body: Callable[..., int | None]) -> Callable[..., None]:
@@ -32,15 +46,19 @@ def command(body: Callable[..., int | None]) -> Callable[..., None]:
 
     @functools.wraps(body)
     def guarded(*args: Any, **kwargs: Any) -> None:
-        signal.signal(signal.SIGTERM, _on_sigterm)
-        tune_process()
-        raise typer.Exit(_run(lambda: body(*args, **kwargs)))
+        try:
+            code = _run(lambda: body(*args, **kwargs))
+        except (KeyboardInterrupt, _Terminated) as signalled:  # while the outcome was said
+            code = _code_of(signalled)
+        Ending.by(code)
 
     return guarded
 
 
 def _run(body: Callable[[], int | None]) -> int:
     try:
+        signal.signal(signal.SIGTERM, _on_sigterm)
+        tune_process()
         code = body() or DONE
         sys.stdout.flush()
     except IfttoolError as error:
@@ -68,9 +86,13 @@ def _run(body: Callable[[], int | None]) -> int:
 
 def _stopped(signalled: BaseException) -> int:
     """Say which signal ended the command; gives the exit code."""
-    is_terminated = isinstance(signalled, _Terminated)
-    say("ifttool: terminated" if is_terminated else "ifttool: interrupted")
-    return TERMINATED if is_terminated else INTERRUPTED
+    code = _code_of(signalled)
+    say("ifttool: terminated" if code == TERMINATED else "ifttool: interrupted")
+    return code
+
+
+def _code_of(signalled: BaseException) -> int:
+    return TERMINATED if isinstance(signalled, _Terminated) else INTERRUPTED
 
 
 def _signal_behind(error: BaseException) -> BaseException | None:

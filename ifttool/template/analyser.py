@@ -7,14 +7,14 @@ from typing import Any
 from ifttool.errors import RowError
 from ifttool.records import Conversation, Message
 from ifttool.template.chat_template import ChatTemplate, TracedRender
-from ifttool.template.judging import judge, judge_texts
+from ifttool.template.judging import judge, judge_texts, says_something
 from ifttool.template.layout import Analysis, lay_out, located
 from ifttool.template.perturb import perturbed
 from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.symbols import Guard, Structure, tag
 from ifttool.template.trajectory.memory import Assembled, Memory
 from ifttool.template.trajectory.pieced import Accepts, Pieced
-from ifttool.template.turns import GENERATED_ROLES, TurnSpan, has_text
+from ifttool.template.turns import GENERATED_ROLES, TurnSpan, Verdict, has_text
 
 # A shape seen once is traced, not compiled: compiling and checking costs some ten traces (and agent data has
 # thousands of shapes of one conversation each).
@@ -251,6 +251,8 @@ class Analyser:
             prompt = self._part(messages[:turn], tools, add_generation_prompt=True) if generated else None
             found = judge(full, own, prompt, turn, has_text=has_text(messages[turn]), generated=generated)
             spans.append(found.span)
+            if found.span.verdict is Verdict.DROPPED:  # a reply of nothing would be looked for in another way
+                guards.extend(says_something(messages[turn], turn))
             for render in (own, prompt):
                 guards.extend(() if render is None else render.guards)
             refused = own is None or (generated and prompt is None)

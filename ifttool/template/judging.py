@@ -3,12 +3,13 @@
 The terms are those of :mod:`ifttool.template.turns`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ifttool.records import Message
 from ifttool.template.chat_template import TracedRender
 from ifttool.template.compare import cut_at, starts_with
-from ifttool.template.symbols import Guard, Piece, owner
+from ifttool.template.symbols import Guard, Leaf, Piece, Structure, owner, signature
 from ifttool.template.tracing import is_fixed
 from ifttool.template.turns import (
     HEADER_FIELDS,
@@ -85,6 +86,25 @@ def judge(
     lost = full.lost or (own is not None and own.lost) or (prompt is not None and prompt.lost)
     guards = tuple(ask.guards) if ask.general and not lost else None
     return Judgement(TurnSpan(message, intervals, verdict, _end_of_turn(full, message, closing)), guards)
+
+
+def says_something(message: Message, number: int) -> Iterator[Guard | Structure]:
+    """That a message has text or hasn't, as :func:`ifttool.template.turns.has_text` asks.
+
+    Args:
+        message: The message.
+        number: Its number in the conversation.
+    """
+    for name, value in message.items():
+        if name in HEADER_FIELDS:
+            continue
+        path = ("messages", number, name)
+        if isinstance(value, str):
+            yield Guard("truth", (Leaf(path),), (), bool(value))
+        elif isinstance(value, dict | list):
+            yield Structure(path, signature(value))
+        if value:
+            return
 
 
 def judge_texts(full: TracedRender, own: str, prompt: str, message: int) -> TurnSpan | None:

@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ifttool.template.compiler import is_nodes
+from ifttool.template.judging import says_something
 from ifttool.template.layout import Analysis, Layout, lay_out
-from ifttool.template.symbols import Guard, Json, Leaf, Node, Piece, Structure, signature
+from ifttool.template.symbols import Guard, Json, Node, Piece, Structure
 from ifttool.template.tracing import is_fixed, merged_pieces
 from ifttool.template.trajectory.affine import Affine
 from ifttool.template.trajectory.nodes import resolved
 from ifttool.template.trajectory.program import Consulted, Row
 from ifttool.template.trajectory.segment import Segment
 from ifttool.template.trajectory.walk import Stage, piece_texts
-from ifttool.template.turns import HEADER_FIELDS, TurnSpan, message_of
+from ifttool.template.turns import TurnSpan, message_of
 
 
 def flat_pieces(row: Row, stages: Sequence[Stage]) -> list[Piece]:
@@ -69,7 +70,7 @@ def flat_guards(
     for guards, turn in windows:
         for guard in guards:
             yield _guard_at(guard, {}, turn, len(row.messages))
-        yield from _says_something(row, turn)
+        yield from says_something(row.messages[turn], turn)
 
 
 def _data_guards(segment: Segment) -> Iterator[Guard | Structure]:
@@ -91,20 +92,6 @@ def _at(node: Node, state: Mapping[str, Any], item: int, count: int) -> Node:
         return form.value(item=item, count=count, state=state)
 
     return resolved(node, number)
-
-
-def _says_something(row: Row, turn: int) -> Iterator[Guard | Structure]:
-    """That a message has text or hasn't, as :func:`ifttool.template.turns.has_text` asks."""
-    for name, value in row.messages[turn].items():
-        if name in HEADER_FIELDS:
-            continue
-        path = ("messages", turn, name)
-        if isinstance(value, str):
-            yield Guard("truth", (Leaf(path),), (), bool(value))
-        elif isinstance(value, dict | list):
-            yield Structure(path, signature(value))
-        if value:
-            return
 
 
 def prints_always(layout: Layout) -> bool:
