@@ -86,6 +86,7 @@ def test_a_plain_chat_is_what_the_general_way_reads(data: bytes) -> None:
     assert [
         [("role", role), ("content", content)] for role, content in zip(found.roles, found.contents, strict=True)
     ] == [[*message.items()] for message in conversation.messages]
+    assert found.roles == tuple(message["role"] for message in conversation.messages)
     assert (found.id, None, ()) == (conversation.id, conversation.tools, conversation.train)
 
 

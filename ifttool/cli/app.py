@@ -1,7 +1,7 @@
 """The ``ifttool`` command. Imports of commands are light; each loads what it needs when it runs."""
 
 import os
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperArgument, TyperOption
@@ -56,7 +56,7 @@ app.command()(command(run))
 app.add_typer(templates_app, name="templates")
 
 
-def command_line() -> NoReturn:
+def command_line() -> None:
     """Run the command line in this process.
 
     Raises:
@@ -68,10 +68,9 @@ def command_line() -> NoReturn:
         for kind in (TyperOption, TyperArgument):
             kind.process_value = _as_typed  # type: ignore[assignment]
     app()
-    raise SystemExit  # only for the reader: Typer has exited
 
 
-def main() -> NoReturn:
+def main() -> None:
     """Entry point of the console script."""
     open_streams()
     Ending.by = leave

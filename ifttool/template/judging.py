@@ -51,7 +51,8 @@ def judge(
         own: The messages up to and including the turn; None if the template refuses them.
         prompt: The generation prompt of the turn; None if the template refuses it.
         message: Index of the turn's message.
-        has_text: Whether the turn holds any text at all.
+        has_text: Whether the turn holds any text at all. That is for callers to guard (:func:`says_something`), some of
+            which keep turns with and without text apart already.
         generated: Whether a model writes such turns. For others (a user turn that is trained) there is no
             generation prompt: the turn starts with its content.
     """
