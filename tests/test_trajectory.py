@@ -484,6 +484,15 @@ def test_a_plan_of_a_dropped_turn_is_not_for_a_turn_that_says_nothing() -> None:
     assert ways == ["trace", "trace", "plan", "trace", "plan"]
 
 
+def test_a_template_without_text_of_its_own_may_print_nothing_of_a_later_row() -> None:
+    template = Bench("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}").template
+    analyser = Analyser(template)
+    for question in ("One?", "Two?", "Three?"):
+        assert analyser.analyse(chat(question, "An answer."), [1]).text == question
+    with pytest.raises(RowError, match="renders nothing"):
+        analyser.analyse(chat(" ", "An answer."), [1])
+
+
 def test_plans_that_are_not_used_stop_plans() -> None:
     analyser = Analyser(Bench(CHATML).template)
     conversation = chat(*"abcdefghij")

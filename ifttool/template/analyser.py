@@ -260,6 +260,7 @@ class Analyser:
             guards.extend(found.guards or ())
         roles = [str(message["role"]) for message in messages]
         analysis, empty = lay_out(full.pieces, spans, roles, lost=full.lost)
+        general = general and analysis.layout.prints_always  # or another row could print nothing
         return _Traced(analysis, (*guards, *empty) if general else None)
 
     def _quick(self, full: TracedRender, conversation: Conversation, turn: int) -> TurnSpan | None:

@@ -75,6 +75,11 @@ class Layout:
     empty: frozenset[int] = frozenset()
     derived: dict[object, Any] = field(default_factory=dict, repr=False)
 
+    @property
+    def prints_always(self) -> bool:
+        """Whether there is text in every render: some of it is the template's own."""
+        return any(isinstance(node, str) and node.strip() for node in self.nodes)
+
     @cached_property
     def labels(self) -> tuple[Label, ...]:
         """What each piece is."""

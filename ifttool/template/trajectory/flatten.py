@@ -94,11 +94,6 @@ def _at(node: Node, state: Mapping[str, Any], item: int, count: int) -> Node:
     return resolved(node, number)
 
 
-def prints_always(layout: Layout) -> bool:
-    """Whether there is text in every render: some of it is the template's own."""
-    return any(isinstance(node, str) and node.strip() for node in layout.nodes)
-
-
 def is_swallowed(pieces: Sequence[Piece], layout: Layout) -> bool:
     """Whether a turn starts right behind a string of its own, all of which its generation prompt has.
 

@@ -12,7 +12,7 @@ from ifttool.template.layout import Analysis, Layout, joined_intervals, located
 from ifttool.template.perturb import all_changed, perturbed
 from ifttool.template.plan import Plan, compile_plan
 from ifttool.template.trajectory.assembly import Assembler, opening
-from ifttool.template.trajectory.flatten import flat_layout, is_swallowed, prints_always
+from ifttool.template.trajectory.flatten import flat_layout, is_swallowed
 from ifttool.template.trajectory.memory import Arrangement, Assembled, Memory
 from ifttool.template.trajectory.program import UnfollowedError
 from ifttool.template.trajectory.window import Window
@@ -126,7 +126,7 @@ class Pieced:
             # A run without text here may have some in another conversation: that is a guard, so all runs are needed.
             turns_here = [turn for turn, _ in _found_turns(self._assembler, conversation, kinds, examined.assembled)]
             analysis, empty = flat_layout(examined.pieces, turns_here, examined.assembled.arrangement.roles)
-            if not prints_always(analysis.layout) or is_swallowed(examined.pieces, analysis.layout):
+            if not analysis.layout.prints_always or is_swallowed(examined.pieces, analysis.layout):
                 return None
             plan = compile_plan(analysis.layout, (*examined.guards, *empty))
             if located_by(plan, conversation, self._template.kwargs) != expected:
