@@ -98,23 +98,24 @@ class PlainWays:
 
     def _ways_of(self, roles: tuple[str, ...]) -> _Ways:
         ways = _Ways(roles, () if self._selection.everything else tuple(self._selection.turns_of(roles)))
-        if self._analyser.plain_plans(roles, ways.turns) is None:
-            return ways
-        if len(self._ways) >= _REMEMBERED:
-            self._ways.clear()
-        self._ways[roles] = ways
-        self._add(ways)
+        if self._add(ways):
+            if len(self._ways) >= _REMEMBERED:
+                self._ways.clear()
+            self._ways[roles] = ways
         return ways
 
-    def _add(self, ways: _Ways) -> None:
-        """Add the ways of plans made since."""
-        plans = self._analyser.plain_plans(ways.roles, ways.turns) or ()
+    def _add(self, ways: _Ways) -> bool:
+        """Add the ways of plans made since; gives whether there are plans for chats of these roles."""
+        plans = self._analyser.plain_plans(ways.roles, ways.turns)
+        if plans is None:
+            return False
         if plans is not ways.plans:  # of a shape that was forgotten, and has come again
             ways.plans, ways.seen = plans, 0
         for plan in plans[ways.seen :]:
             if (way := self._way(plan)) is not None:
                 ways.known.append(way)
         ways.seen = len(plans)
+        return True
 
     def _way(self, plan: Plan) -> _Way | None:
         """A plan as a way; None if rows of its layout must go the general way."""
