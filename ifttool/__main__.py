@@ -1,5 +1,5 @@
 """``python -m ifttool``."""
 
-from ifttool.cli.app import main
+from ifttool.cli.start import main
 
 main()

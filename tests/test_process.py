@@ -35,7 +35,7 @@ def in_process(code: str, folder: Path, *arguments: str) -> tuple[int, str, str]
         # Shells start what runs in the background with SIGINT ignored, and children inherit that.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"{code}\n"
-        "from ifttool.cli.app import main\n"
+        "from ifttool.cli.start import main\n"
         "main()\n"
     )
     words = [sys.executable, "-P", "-c", program, *arguments]
@@ -64,6 +64,21 @@ def test_streams_that_are_closed_or_full(line: str, code: int, said: str, tmp_pa
         assert in_shell("ifttool verify out --quiet", tmp_path) == (0, "")
     else:
         assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(("handler", "code"), [("default_int_handler", 130), ("SIG_IGN", 0)])
+def test_ctrl_c_while_the_command_line_is_imported(handler: str, code: int, tmp_path: Path) -> None:
+    program = (
+        f"signal.signal(signal.SIGINT, signal.{handler})\n"
+        "class Finder:\n"
+        "    def find_spec(name, *_):\n"
+        "        if name == 'typer':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder)"
+    )
+    said = "ifttool: interrupted\n" if code else ""
+    assert in_process(program, tmp_path, "mask", CHATS, "-o", "out", "--quiet") == (code, "", said)
+    assert (tmp_path / "out").exists() == (code == 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
