@@ -126,14 +126,34 @@ def repeated(whole: Dataset, folder: Path, *, times: int) -> Dataset:
     return Dataset(path.stem, path)
 
 
-LARGE_MEGABYTES = 1000
-"""Data as large as what is trained on: the same rows several times over."""
+@dataclass(frozen=True, slots=True)
+class Large:
+    """Data as large as what is trained on.
+
+    Attributes:
+        rows: All of it.
+        base: The rows that it repeats.
+        times: How often.
+    """
+
+    rows: Dataset
+    base: Dataset
+    times: int
 
 
-def times_for(whole: Dataset, options: Options) -> int:
-    """How often a data set is repeated to be large."""
-    wanted = options.pick(full=LARGE_MEGABYTES, quick=4 * _QUICK_MEGABYTES, tiny=0)
-    return max(2, round(wanted / whole.megabytes))
+def large(kind: str, folder: Path, options: Options, *, megabytes: float | None = None) -> Large:
+    """About a gigabyte of one kind, or so many ``megabytes``: what :func:`for_runs` gives, several times over.
+
+    Agents' trajectories are so many more instead, each of its own shape like the others: repeated ones would be known
+    from the second time on.
+    """
+    whole = for_runs(kind, options)
+    wanted = options.pick(full=1000, quick=4 * _QUICK_MEGABYTES, tiny=0) if megabytes is None else megabytes
+    times = max(2, round(wanted / whole.megabytes))
+    if kind == "agents" and options.size == "full":
+        more = _cached(f"{whole.name}-x{times}", lambda: _trajectories(options, times=times))
+        return Large(more, more, 1)
+    return Large(repeated(whole, folder, times=times), whole, times)
 
 
 def of_turns(turns: int, total: int, *, agents: bool, options: Options) -> Dataset:
@@ -195,13 +215,13 @@ def _source(row: Row) -> str:
     return str(row["id"]).rpartition("-")[0]
 
 
-def _trajectories(options: Options) -> Iterator[Row]:
-    """Seeded trajectories whose numbers of messages lie evenly between the two ends."""
+def _trajectories(options: Options, *, times: int = 1) -> Iterator[Row]:
+    """Seeded trajectories whose numbers of messages lie evenly between the two ends, several times over."""
     low, high = AGENT_MESSAGES
     count = options.pick(full=600, quick=600, tiny=3)
     pool = Pool.of(islice(dataset("tools", options).rows(), 3000))
-    for seed in range(count):
-        yield trajectory(pool, seed=seed, messages=low + (high - low) * seed // max(1, count - 1))
+    for seed in range(count * times):
+        yield trajectory(pool, seed=seed, messages=low + (high - low) * (seed % count) // max(1, count - 1))
 
 
 def _generated(kind: str, options: Options) -> Iterator[Row]:

@@ -45,7 +45,7 @@ class Measured:
     """One kind of data.
 
     Attributes:
-        sizes: Bytes of the data as it is, and repeated.
+        sizes: Bytes of the data as it is, and of a large file.
         ours: ifttool's median seconds on both.
         others: The other sides.
     """
@@ -58,12 +58,12 @@ class Measured:
 def measure(kind: str, options: Options, folder: Path) -> Measured:
     """Run every side on one kind of data."""
     whole = data.for_runs(kind, options)
-    large = data.repeated(whole, folder, times=data.times_for(whole, options))
+    large = data.large(kind, folder, options).rows
     part = data.subset(data.dataset(kind, options), megabytes=options.pick(full=12, quick=3, tiny=1))
     few = data.first_rows(whole, folder)
     sides: dict[str, Callable[[], Run]] = {
         "ifttool": partial(own.mask, whole, folder, options, workers=WORKERS),
-        "ifttool, repeated": partial(own.mask, large, folder, options, workers=WORKERS),
+        "ifttool, large": partial(own.mask, large, folder, options, workers=WORKERS),
     }
     names = _others(kind, options)
     for name in names:
@@ -74,7 +74,7 @@ def measure(kind: str, options: Options, folder: Path) -> Measured:
     for name in names:
         start, some = wall(runs[f"{name}, start"]), wall(runs[name])
         others[name] = Timed(start, some, part.megabytes, max(0.0, some - start) / max(1, part.size - few.size))
-    ours = (wall(runs["ifttool"]), wall(runs["ifttool, repeated"]))
+    ours = (wall(runs["ifttool"]), wall(runs["ifttool, large"]))
     return Measured((whole.size, large.size), ours, others)
 
 
@@ -101,7 +101,7 @@ def body(options: Options, result: Result) -> None:
     for kind in data.kinds(options):
         with scratch() as folder:
             found = measure(kind, options, folder)
-        for name, size, ours in zip((kind, f"{kind}, repeated"), found.sizes, found.ours, strict=True):
+        for name, size, ours in zip((kind, f"{kind}, large"), found.sizes, found.ours, strict=True):
             rows.append([name, "ifttool mask", size / 1e6, ours, size / ours / 1e6, ""])
             for other, timed in found.others.items():
                 whole = timed.on(size)
@@ -115,7 +115,7 @@ def body(options: Options, result: Result) -> None:
         "From JSONL to Parquet with masks, process start to finish",
         ["data", "side", "MB", "seconds", "MB/s of JSONL", "times ours"],
         rows,
-        note=f"Data: {data.origin(options)}, as it is and repeated to the size of a training set; {WORKERS} processes "
+        note=f"Data: {data.origin(options)}, as it is and as much as a training set; {WORKERS} processes "
         "each; wall time. ifttool uses Qwen3's own template, the others a plain ChatML template with generation tags "
         "(with tools where the data has them). The others are timed on a part of the rows, as the next table says, "
         "and scaled by bytes; their start counts once.",

@@ -23,20 +23,21 @@ def body(options: Options, result: Result) -> None:
     rows = []
     for kind in data.kinds(options):
         whole = data.for_runs(kind, options)
-        texts_of(whole, options)
-        times = data.times_for(whole, options)
         with scratch() as folder:
-            large = data.repeated(whole, folder, times=times)
+            large = data.large(kind, folder, options)
+            for rows_to_render in (whole, large.base):
+                texts_of(rows_to_render, options)
+            sizes = {"": whole.megabytes, ", large": large.rows.megabytes}
             runs = interleaved(
                 {
                     "floor": partial(_floor, whole, options),
                     "ifttool": partial(own.mask, whole, folder, options, workers=WORKERS),
-                    "floor, repeated": partial(_floor, whole, options, times),
-                    "ifttool, repeated": partial(own.mask, large, folder, options, workers=WORKERS),
+                    "floor, large": partial(_floor, large.base, options, large.times),
+                    "ifttool, large": partial(own.mask, large.rows, folder, options, workers=WORKERS),
                 },
                 options.repeats,
             )
-        for name, size in (("", whole.megabytes), (", repeated", whole.megabytes * times)):
+        for name, size in sizes.items():
             floor, ours = runs[f"floor{name}"], runs[f"ifttool{name}"]
             share, used = 100 * wall(floor) / wall(ours), 100 * cpu(floor) / cpu(ours)
             rows.append([f"{kind}{name}", size, wall(floor), wall(ours), f"{share:.0f}%", f"{used:.0f}%"])
@@ -45,9 +46,9 @@ def body(options: Options, result: Result) -> None:
         "The floor beside `ifttool mask`, process start to finish",
         ["data", "MB", "floor, s", "ifttool, s", "speed / floor", "CPU / floor"],
         rows,
-        note=f"Data: {data.origin(options)}, as it is and repeated; {WORKERS} processes each. The floor loads the "
-        "tokenizer once, parses every line, encodes the rendered text with the same backend and writes the same "
-        "columns with the same settings; it renders, masks and checks nothing.",
+        note=f"Data: {data.origin(options)}, as it is and as much as a training set; {WORKERS} processes each. The "
+        "floor loads the tokenizer once, parses every line, encodes the rendered text with the same backend and writes "
+        "the same columns with the same settings; it renders, masks and checks nothing.",
     )
 
 

@@ -33,13 +33,12 @@ def _growth(samples: Sequence[Memory]) -> float:
 def body(options: Options, result: Result) -> None:
     if not Path("/proc/self/smaps_rollup").exists():
         raise SystemExit("memory of process trees is read from /proc, which this system doesn't have")
-    wanted = {"full": 2000, "quick": 200, "tiny": 0}[options.size]
+    wanted = options.pick(full=2000, quick=200, tiny=0)
     rows, curves = [], []
     for kind in ("mixed", "agents") if options.size == "full" else ("mixed",):
-        whole = data.dataset(kind, options)
         for workers in (1, WORKERS) if options.size != "tiny" else (1,):
             with scratch() as folder:
-                big = data.repeated(whole, folder, times=max(1, round(wanted / whole.megabytes)))
+                big = data.large(kind, folder, options, megabytes=wanted).rows
                 samples = own.mask(big, folder, options, workers=workers, sample_every=_EVERY).memory
                 size = big.megabytes
             if not samples:
@@ -73,7 +72,7 @@ def body(options: Options, result: Result) -> None:
             "growth",
         ],
         rows,
-        note=f"Data: {data.origin(options)}, repeated; sampled every {1000 * _EVERY:.0f} ms. The tree counts "
+        note=f"Data: {data.origin(options)}, much of it; sampled every {1000 * _EVERY:.0f} ms. The tree counts "
         "pages that processes share once. Growth is the peak of the last third of the time against that of the second.",
     )
     result.table(

@@ -14,8 +14,6 @@ from benchmarks.processes import Run, run
 
 TURNS = (2, 10, 50, 200)
 AGENT_TURNS = (10, 50, 100, 200)
-# As often data is repeated for the table of workers.
-_TIMES = 4
 # As much more of conversations of one length.
 _MORE = 3
 LOOP = "a loop that shares nothing"
@@ -110,7 +108,7 @@ def workers_table(options: Options, result: Result) -> None:
     for kind in data.kinds(options):
         whole = data.for_runs(kind, options)
         with scratch() as folder:
-            sets = {kind: whole, f"{kind}, repeated": data.repeated(whole, folder, times=_TIMES)}
+            sets = {kind: whole, f"{kind}, large": data.large(kind, folder, options).rows}
             sides: dict[str, Callable[[], Run]] = {}
             for name, some in sets.items():
                 mask = partial(own.mask, some, folder, options)
@@ -129,10 +127,10 @@ def workers_table(options: Options, result: Result) -> None:
         "Workers: process start to finish",
         ["data", "MB", "1 on one core, s", "1, s", f"{WORKERS}, s", "cores: times as fast", "workers: times as fast"],
         rows,
-        note=f"Data: {data.origin(options)}, as it is and {_TIMES} times over. Wall time, so it needs as many idle "
-        "cores as workers. One process loads the tokenizer, however many there are. One worker encodes, compresses and "
-        "hashes in threads, so it uses more than one core. The first row is what this machine's second core is worth "
-        "to processes that share nothing.",
+        note=f"Data: {data.origin(options)}, as it is and as much as a training set. Wall time, so it needs as many "
+        "idle cores as workers. One process loads the tokenizer, however many there are. One worker encodes, "
+        "compresses and hashes in threads, so it uses more than one core. The first row is what this machine's second "
+        "core is worth to processes that share nothing.",
     )
 
 

@@ -70,7 +70,7 @@ def test_beside_the_others(tmp_path: Path) -> None:
     sides = {(row[0], row[1]) for row in table["rows"]}
     (kind,) = data.kinds(TINY)
     others = {"datasets.map", "TRL"}
-    assert sides == {(name, side) for name in (kind, f"{kind}, repeated") for side in {"ifttool mask", *others}}
+    assert sides == {(name, side) for name in (kind, f"{kind}, large") for side in {"ifttool mask", *others}}
     assert {(row[0], row[1]) for row in timings["rows"]} == {(kind, side) for side in others}
     assert len(found["checks"]) == 2
 
