@@ -236,7 +236,7 @@ class AnchorMasks:
         for run in policy.trained:
             for boundary in run:
                 place = self._place(texts, boundary, expected)
-                if place is None:
+                if place is None or (policy.blocks and boundary == run[0] and self._may_grow(place, expected)):
                     return None
                 bounds.append(place)
                 if boundary != run[0] or boundary not in turns:
@@ -262,12 +262,12 @@ class AnchorMasks:
         )
 
     def _place(self, texts: Sequence[str | None], boundary: int, expected: Sequence[Expected]) -> _Place | None:
-        """Where a boundary lies; None if there is no constant text between it and a control token."""
+        """Where a boundary lies; None if that can't be told from the tokens of constant text before it."""
         if boundary == len(texts):
             return _Place(_ROW_END)
         for number, item in enumerate(expected):
             if _starts_at(item, boundary):
-                return _Place(number)
+                return None if self._may_start_before(item, texts) else _Place(number)
         before = [number for number, item in enumerate(expected) if item.piece < boundary]
         start, skip = (expected[before[-1]].piece, expected[before[-1]].offset) if before else (0, 0)
         between = texts[start:boundary]
@@ -280,6 +280,20 @@ class AnchorMasks:
         if tokens[:1] != [expected[before[-1]].token]:
             return None
         return _Place(before[-1], len(tokens), tokens[1:], len(header))
+
+    def _may_start_before(self, item: Expected, texts: Sequence[str | None]) -> bool:
+        """Whether a control token may begin with white space that stands before it (``lstrip``, as Phi-4's have)."""
+        if item.token not in self._control.taking_before:
+            return False
+        before = next((text for text in reversed(texts[: item.piece]) if text != ""), ".")
+        return before is None or before[-1].isspace()
+
+    def _may_grow(self, place: _Place, expected: Sequence[Expected]) -> bool:
+        """Whether the token before a boundary may end in white space that stands behind it (``rstrip``)."""
+        if place.number < 0:
+            return False
+        last = place.header[-1] if place.header else expected[place.number].token
+        return last in self._control.taking_behind
 
     def _ids_of(self, header: str) -> list[int]:
         """Ids of a header; a template writes the same few ones before all of its turns."""

@@ -47,7 +47,16 @@ class Expected:
 
 
 class ControlTokens:
-    """Finds control tokens that don't come from the template, and encodes rows without them."""
+    """Finds control tokens that don't come from the template, and encodes rows without them.
+
+    Args:
+        tokenizer: The tokenizer.
+
+    Attributes:
+        is_control: For each id whether it is that of a control token, bool.
+        taking_before: Ids of added tokens that take the white space before them into themselves.
+        taking_behind: Ids of those that take the white space behind them.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -58,6 +67,8 @@ class ControlTokens:
         }
         added = tokenizer.backend.get_added_tokens_decoder()
         self._normalized = {token_id for token_id in self._texts if added[token_id].normalized}
+        self.taking_before = frozenset(token_id for token_id, token in added.items() if token.lstrip)
+        self.taking_behind = frozenset(token_id for token_id, token in added.items() if token.rstrip)
         size = max([tokenizer.vocab_size, *(token_id + 1 for token_id in self._texts)])
         self.is_control = np.zeros(size, np.bool_)
         self.is_control[list(self._texts)] = True

@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -193,6 +194,25 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize("template", ["chatml", "phi-3", "vicuna"])
 def test_first_characters_decide_with_every_kind_of_tokenizer(template: str, folder: Path) -> None:
     check(plain(folder / "tokenizer.json"), str(folder), built_in(template))
+
+
+TAGGED = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}<|im_end|>{% if m.role == 'assistant' %}{% generation %}"
+    "{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant<|im_end|>{% endif %}"
+)
+
+
+@pytest.mark.parametrize("options", [{}, {"train_end_of_turn": False}, {"boundary": "split"}])
+@pytest.mark.parametrize("template", [built_in("chatml"), TAGGED], ids=["chatml", "tagged"])
+def test_white_space_that_control_tokens_take_counts_as_theirs(
+    template: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    eating_tokens().save(str(tmp_path / "tokenizer.json"))
+    said = ("", "word", " ", "  lead", "trail  ", "\n", "")
+    rows = [row(user(question), assistant(answer)) for question in said[1:] for answer in said]
+    # Each row is done again with offsets, and compared.
+    assert run(worker(template, str(tmp_path), verify="all", **options), rows).samples
 
 
 def test_control_tokens_stay_the_templates_with_every_kind_of_tokenizer(folder: Path) -> None:
