@@ -20,6 +20,11 @@ _FIRST_LINES = 16 * SAMPLED
 _LATER_SAMPLED = 4 * SAMPLED
 _LONG_BYTES = 50_000
 _LONG_SAMPLED = 16 * SAMPLED
+# Most runs are small, and what is wrong with a template or tokenizer often shows in rows that say little: of short rows
+# sixteen are taken among the first 256 lines, and as many again up to line 4,096, at a millisecond each.
+_SHORT_BYTES = 4_000
+_EARLIEST_LINES, EARLIEST_SAMPLED = 256, 16
+_EARLY_LINES, _EARLY_SAMPLED = 4096, 256
 
 
 class CrossCheck:
@@ -40,7 +45,7 @@ class CrossCheck:
         if self._recipe.verify != "sample":
             return [*range(len(rows))] if self._recipe.verify == "all" else []
         lots = _lots(np.array([row.place.line for row in rows], np.uint64))
-        drawn = np.flatnonzero(lots % np.uint64(SAMPLED) == 0).tolist()
+        drawn = np.flatnonzero(lots % np.uint64(EARLIEST_SAMPLED) == 0).tolist()
         return [index for index in drawn if int(lots[index]) % _often(rows[index].place) == 0]
 
     def check(self, row: RawRow, found: Sequence[tuple[IntArray, MaskArray]]) -> None:
@@ -68,10 +73,15 @@ class CrossCheck:
 
 
 def _often(place: Place) -> int:
-    """Of how many rows such as this one is checked; a multiple of :data:`SAMPLED`."""
+    """Of how many rows such as this one is checked; a multiple of :data:`EARLIEST_SAMPLED`."""
+    line = place.line
     if place.byte_len >= _LONG_BYTES:
         return _LONG_SAMPLED
-    return SAMPLED if place.line <= _FIRST_LINES else _LATER_SAMPLED
+    if line > _FIRST_LINES:
+        return _LATER_SAMPLED
+    if line > _EARLY_LINES or place.byte_len > _SHORT_BYTES:
+        return SAMPLED
+    return EARLIEST_SAMPLED if line <= _EARLIEST_LINES else _EARLY_SAMPLED
 
 
 def _lots(lines: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

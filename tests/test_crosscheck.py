@@ -1,5 +1,6 @@
 """Rows of a run that are done again by the reference path."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,13 @@ def test_a_sample_of_lines_is_checked_whatever_the_run() -> None:
     count = 272 * SAMPLED
     wanted = checked(checker(), count)
     assert wanted == checked(checker(), count, batch=1000)
-    # One in 1,024 of the first 16,384 lines, then one in 4,096.
-    first = [line for line in wanted if line <= 16 * SAMPLED]
-    assert (len(first), len(wanted) - len(first)) == (12, 58)
+    # One in 16 of the first 256 lines, in 256 up to line 4,096, in 1,024 up to 16,384, then in 4,096.
+    ends = (0, 256, 4096, 16 * SAMPLED, count)
+    assert [sum(low < line <= high for line in wanted) for low, high in pairwise(ends)] == [21, 15, 9, 58]
+    # Of rows that aren't short no more are taken at the start than later on.
+    middling = checked(checker(), count, size=5_000)
+    assert [sum(low < line <= high for line in middling) for low, high in pairwise(ends)] == [0, 3, 9, 58]
+    assert set(middling) < set(wanted)
     # Long rows are dear to check: one in 16,384, near the start as well.
     long = checked(checker(), count, size=60_000)
     assert (len([line for line in long if line <= 16 * SAMPLED]), len(long)) == (0, 16)

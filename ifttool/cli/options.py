@@ -151,7 +151,7 @@ Verify = Annotated[
     typer.Option(
         "--verify",
         metavar="ROWS",
-        help="Rows done again the slow way and compared: none, sample (1 in 1024, later 4096) or all.",
+        help="Rows done again the slow way and compared: none, sample (few, more at the start) or all.",
     ),
 ]
 Workers = Annotated[

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ifttool.io.source import read_rows
 from ifttool.ledger import Tally
 from ifttool.preparing.preparer import Preparer
 from ifttool.recipe import Recipe
+from ifttool.tokenizer.load import locate_tokenizer
 from ifttool.worker import Worker
 from parity.conversations import Message, calling, result
 from parity.corpus import all_names, fast_names, template_text
@@ -103,12 +105,23 @@ def tally_of(recipe: Recipe, path: Path) -> dict[str, Any]:
     return tally.as_json()
 
 
-def check_rows(name: str, folder: Path, *, tools: bool, count: int) -> None:
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """That of the package, and one whose added tokens take the white space around them."""
+    spec = json.loads(locate_tokenizer("default").read_bytes())
+    for token in spec["added_tokens"]:
+        token |= {"lstrip": True, "rstrip": True}
+    folder = tmp_path_factory.mktemp("eating")
+    (folder / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
+    return "default", str(folder)
+
+
+def check_rows(name: str, tokenizers: Sequence[str], folder: Path, *, tools: bool, count: int) -> None:
     chance = random.Random(f"{name} {tools}")
     recipe = Recipe(
         template=template_text(name),
         template_name=name,
-        tokenizer="default",
+        tokenizer=chance.choice(tokenizers),
         date="2026-01-15",
         verify="all",
         allow_text_markers=True,
@@ -133,12 +146,14 @@ def _without_memory(*arguments: Any, has_anchors: Any, **named: Any) -> Preparer
 
 @pytest.mark.parametrize("tools", [False, True])
 @pytest.mark.parametrize("name", fast_names())
-def test_rows_in_any_order(name: str, tools: bool, tmp_path: Path) -> None:
-    check_rows(name, tmp_path, tools=tools, count=40)
+def test_rows_in_any_order(name: str, tools: bool, tokenizers: tuple[str, str], tmp_path: Path) -> None:
+    check_rows(name, tokenizers, tmp_path, tools=tools, count=40)
 
 
 @pytest.mark.parity
 @pytest.mark.parametrize("tools", [False, True])
 @pytest.mark.parametrize("name", all_names())
-def test_rows_in_any_order_on_all_templates(name: str, tools: bool, tmp_path: Path) -> None:
-    check_rows(name, tmp_path, tools=tools, count=60)
+def test_rows_in_any_order_on_all_templates(
+    name: str, tools: bool, tokenizers: tuple[str, str], tmp_path: Path
+) -> None:
+    check_rows(name, tokenizers, tmp_path, tools=tools, count=60)
