@@ -77,18 +77,12 @@ def _render(conversation: Conversation, recipe: Recipe, template: ChatTemplate, 
     if recipe.generation_prompt:
         text = template.render(conversation.messages, conversation.tools, add_generation_prompt=True)
         return {"text": text}
-    turns = recipe.selection.turns(conversation)
-    analysis = analyser.analyse(conversation, turns)
-    at = analysis.positions()
+    text, turns, _ = analyser.locate(conversation, recipe.selection.turns(conversation))
     spans = [
-        {
-            "message": turn.message,
-            "intervals": [(at[low], at[high]) for low, high in turn.runs],
-            "verdict": turn.verdict.value,
-        }
-        for turn in analysis.layout.turns
+        {"message": message, "intervals": intervals, "verdict": verdict.value}
+        for message, intervals, verdict, _ in turns
     ]
-    return {"text": analysis.text, "spans": spans}
+    return {"text": text, "spans": spans}
 
 
 def unroll_rows(

@@ -112,6 +112,19 @@ class Analyser:
             self._add_plan(shape, conversation, turns, traced)
         return traced.analysis
 
+    def locate(self, conversation: Conversation, turns: Sequence[int]) -> tuple[Any, ...]:
+        """Render a conversation and locate the given turns in it, in characters: see :func:`located`.
+
+        Takes time in proportion to the turns where the conversation can be put together from segments.
+
+        Raises:
+            RowError: As :meth:`analyse`.
+        """
+        found = self.assemble(conversation, turns) if self._use_plans else None
+        if isinstance(found, Assembled):
+            return self._pieced.located(conversation, self._kinds_of(conversation), found)
+        return located(self.analyse(conversation, turns) if found is None else found)
+
     def plain_plans(self, roles: tuple[str, ...], turns: tuple[int, ...]) -> Sequence[Plan] | None:
         """The plans for conversations of plain messages, with their roles and turns; None while a role is new.
 

@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 
 from ifttool import worker as worker_module
+from ifttool.errors import RowError
 from ifttool.io.source import read_rows
 from ifttool.ledger import Tally
 from ifttool.preparing.preparer import Preparer
 from ifttool.recipe import Recipe
+from ifttool.records import Conversation
+from ifttool.streams import conversations
+from ifttool.template.analyser import Analyser
 from ifttool.tokenizer.load import locate_tokenizer
-from ifttool.worker import Worker
+from ifttool.worker import Worker, build_template
 from parity.conversations import Message, calling, result
-from parity.corpus import all_names, fast_names, template_text
+from parity.corpus import SPECIAL_TOKENS, all_names, fast_names, template_text
 
 SKELETONS = 4
 SAID = (
@@ -105,6 +109,22 @@ def tally_of(recipe: Recipe, path: Path) -> dict[str, Any]:
     return tally.as_json()
 
 
+def check_spans(recipe: Recipe, path: Path) -> None:
+    """What ``ifttool render`` says of each row is what an analyser says of it that has seen no other."""
+    template = build_template(recipe, SPECIAL_TOKENS)
+    analyser, reference = Analyser(template), Analyser(template, use_plans=False)
+    for _, conversation in conversations([str(path)], recipe, Tally(), lambda *_: None):
+        turns = recipe.selection.turns(conversation)
+        assert said_by(analyser, conversation, turns) == said_by(reference, conversation, turns)
+
+
+def said_by(analyser: Analyser, conversation: Conversation, turns: Sequence[int]) -> Any:
+    try:
+        return analyser.locate(conversation, turns)[:2]  # the rest are generation blocks, of other turns as well
+    except RowError as error:
+        return error.code, error.message
+
+
 @pytest.fixture(scope="module")
 def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """That of the package, and one whose added tokens take the white space around them."""
@@ -134,6 +154,7 @@ def check_rows(name: str, tokenizers: Sequence[str], folder: Path, *, tools: boo
     path = folder / "rows.jsonl"
     lines = [{**one, "tools": offered} if tools else one for one in rows]
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    check_spans(recipe, path)
     found = tally_of(recipe, path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker_module, "Preparer", _without_memory)

@@ -115,6 +115,11 @@ class Pieced:
             return None
         return found
 
+    def located(self, conversation: Conversation, kinds: Sequence[int], found: Assembled) -> tuple[Any, ...]:
+        """What was just put together, in characters: see :func:`ifttool.template.layout.located`."""
+        assert self._assembler is not None
+        return located_in(self._assembler, conversation, kinds, found)
+
     def plan(self, conversation: Conversation, kinds: Sequence[int], turns: Sequence[int]) -> Plan | None:
         """A plan for conversations like one that was just put together; None if there is none that holds for others."""
         assert self._assembler is not None
