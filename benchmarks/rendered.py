@@ -4,13 +4,9 @@ import json
 from itertools import accumulate
 from pathlib import Path
 
+import ifttool
 from benchmarks.common import Options
 from benchmarks.data import CACHE, Dataset, own_template, tokenizer
-from ifttool.ledger import Tally
-from ifttool.resolve import resolve_recipe
-from ifttool.streams import conversations
-from ifttool.tokenizer.load import load_tokenizer
-from ifttool.worker import build_template
 
 
 def texts_of(rows: Dataset, options: Options) -> Path:
@@ -23,13 +19,11 @@ def texts_of(rows: Dataset, options: Options) -> Path:
     if not bounds.exists():
         named = own_template(options)
         template = named[1] if named else None
-        recipe = resolve_recipe(template=template, tokenizer=str(tokenizer(options)), date="2026-01-15")
-        renderer = build_template(recipe, load_tokenizer(recipe.tokenizer).special_tokens)
+        found = ifttool.render(str(rows.path), template=template, tokenizer=str(tokenizer(options)), date="2026-01-15")
         sizes = []
         with path.open("wb") as file:
-            # By Jinja: looking for the turns as well takes many times as long where there are many.
-            for _, chat in conversations([str(rows.path)], recipe, Tally(), lambda *_: None):
-                text = renderer.render(chat.messages, chat.tools).encode()
+            for row in found:
+                text = row["text"].encode()
                 file.write(text)
                 sizes.append(len(text))
         with rows.path.open("rb") as file:

@@ -282,7 +282,7 @@ class AnchorMasks:
         return _Place(before[-1], len(tokens), tokens[1:], len(header))
 
     def _may_start_before(self, item: Expected, texts: Sequence[str | None]) -> bool:
-        """Whether a control token may begin with white space that stands before it (``lstrip``, as Phi-4's have)."""
+        """Whether a control token may begin with white space that stands before it (``lstrip``)."""
         if item.token not in self._control.taking_before:
             return False
         before = next((text for text in reversed(texts[: item.piece]) if text != ""), ".")

@@ -23,27 +23,11 @@ from parity.conversations import Message, calling, result
 from parity.corpus import SPECIAL_TOKENS, all_names, fast_names, template_text
 
 SKELETONS = 4
-SAID = (
-    *(
-        "",
-        "",
-        " ",
-        "\n",
-        "a",
-        "one",
-        "ok",
-        "ok",
-        "x\n",
-        "  lead",
-        "trail  ",
-        "a\r\nb",
-        "e\u0301 中文。",
-        "user",
-        "assistant",
-    ),
-    *("<think>a</think>b", "<think>\n\n</think>\n\nyes", "<think>r\nq</think>\n", "</think>", "a</think>"),
-    *('{"a": 1}', '<tool_call>\n{"name": "f"}\n</tool_call>', "text<|im_end|>more", "[INST]"),
-)
+BLANK = ("", "", " ", "\n")
+PLAIN = ("a", "one", "ok", "ok", "x\n", "  lead", "trail  ", "a\r\nb", "e\u0301 中文。", "user", "assistant")
+THOUGHTS = ("<think>a</think>b", "<think>\n\n</think>\n\nyes", "<think>r\nq</think>\n", "</think>", "a</think>")
+MARKUP = ('{"a": 1}', '<tool_call>\n{"name": "f"}\n</tool_call>', "text<|im_end|>more", "[INST]")
+SAID = (*BLANK, *PLAIN, *THOUGHTS, *MARKUP)
 ARGUMENTS: tuple[Any, ...] = ({}, {"a": 1}, {"a": "x", "b": [1, 2]}, {"q": None}, {"a": {"b": True}}, {"t": '中 "q"'})
 OPTIONS: tuple[dict[str, Any], ...] = (
     {},
