@@ -10,7 +10,7 @@ from typing import Any
 
 from ifttool.recipe import Recipe
 from ifttool.template.layout import Label, Layout, Run, TurnLayout
-from ifttool.template.turns import Verdict
+from ifttool.template.turns import GENERATED_ROLES, Verdict
 
 WORST_FIRST = (Verdict.DROPPED, Verdict.PROMPT, Verdict.HISTORY, Verdict.EXACT)
 
@@ -82,9 +82,17 @@ def _is_kept(turn: TurnLayout, recipe: Recipe) -> bool:
 def _selected(layout: Layout, turns: Iterable[TurnLayout], recipe: Recipe) -> tuple[Run, ...]:
     """What the kept turns cover: the template's generation blocks if they decide, else the completions."""
     if _blocks_decide(layout, recipe):
-        wanted = {turn.message for turn in turns}
-        return merged(run for message, run in layout.generated if message is None or message in wanted)
+        wanted: set[int | None] = {turn.message for turn in turns}
+        if _trains_all(layout, recipe):
+            wanted.add(None)
+        return merged(run for message, run in layout.generated if message in wanted)
     return merged(run for turn in turns for run in turn.runs)
+
+
+def _trains_all(layout: Layout, recipe: Recipe) -> bool:
+    """Whether no turn of the model is left out. If one is, a block outside of located turns may be of it."""
+    kept = {turn.message for turn in layout.turns if _is_kept(turn, recipe)}
+    return all(index in kept for index, role in enumerate(layout.roles) if role in GENERATED_ROLES)
 
 
 def _blocks_decide(layout: Layout, recipe: Recipe) -> bool:

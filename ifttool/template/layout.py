@@ -103,13 +103,24 @@ class Layout:
 
     @cached_property
     def generated(self) -> tuple[tuple[int | None, Run], ...]:
-        """What the template's ``{% generation %}`` blocks printed: the message (if known) and its run of pieces."""
+        """What the template's ``{% generation %}`` blocks printed: the message (if known) and its run of pieces.
+
+        A block that prints nothing of a message, as that of an empty reply may, is of the located turn it lies in.
+        """
         found: dict[int, tuple[int | None, Run]] = {}
         for index, (node, block) in enumerate(zip(self.nodes, self.blocks, strict=True)):
             if block >= 0:
                 message, (start, _) = found.get(block, (None, (index, index)))
                 found[block] = (message if message is not None else message_of(node), (start, index + 1))
-        return tuple(found[block] for block in sorted(found))
+        return tuple(
+            (self._turn_at(run) if message is None else message, run)
+            for message, run in (found[block] for block in sorted(found))
+        )
+
+    def _turn_at(self, run: Run) -> int | None:
+        """Message of the first located turn that has pieces of a run."""
+        own = (self.labels[index].turn for index in range(*run))
+        return next((turn for turn in own if turn >= 0), None)
 
     def _kind(self, node: Node) -> str:
         path = owner(node)

@@ -1,5 +1,7 @@
 """Everything a turn can hold, and every way templates print it: the exact text that is trained, by hand."""
 
+from typing import Any
+
 import pytest
 
 from masks.generators import Row, assistant, built_in, call, only, row, run, shown, system, tool, user, worker
@@ -340,6 +342,45 @@ def test_generation_tags_decide_by_default_and_completions_on_request() -> None:
     assert shown(template, chat, spans="generation") == f"{head}«Hello»<|im_end|>\n"
     assert shown(template, chat, spans="completion") == f"{head}«Hello<|im_end|>»\n"
     assert run(worker(CHATML, spans="generation"), [chat]).left_out == [(1, "IFT401")]
+
+
+TAGGED = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}"
+    "{% if m.content %}{{ m.content }}{% endif %}<|im_end|>{% endgeneration %}"
+    "{% else %}{{ m.content }}<|im_end|>{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "train", "first", "second"),
+    [
+        ({}, (True, True), "«<|im_end|>»", "«c<|im_end|>»"),
+        ({}, (False, True), "<|im_end|>", "«c<|im_end|>»"),
+        ({}, (True, False), "«<|im_end|>»", "c<|im_end|>"),
+        ({"train_on": "final-turn"}, (True, True), "<|im_end|>", "«c<|im_end|>»"),
+    ],
+)
+def test_the_generation_block_of_a_reply_without_a_word_is_of_its_turn(
+    options: dict[str, Any], train: tuple[bool, bool], first: str, second: str
+) -> None:
+    chat = row(user("a"), assistant("", train=train[0]), user("b"), assistant("c", train=train[1]))
+    assert shown(TAGGED, chat, verify="all", **options) == chatml(
+        ("user", "a<|im_end|>"), ("assistant", first), ("user", "b<|im_end|>"), ("assistant", second)
+    )
+
+
+@pytest.mark.parametrize(
+    ("train", "first", "last"),
+    [((True, True), "«b<|im_end|>»", "«<|endoftext|>»"), ((False, True), "b<|im_end|>", "<|endoftext|>")],
+)
+def test_a_generation_block_outside_of_every_turn_is_trained_if_no_turn_of_the_model_is_left_out(
+    train: tuple[bool, bool], first: str, last: str
+) -> None:
+    template = TAGGED + "{% if not add_generation_prompt %}{% generation %}<|endoftext|>{% endgeneration %}{% endif %}"
+    chat = row(user("a"), assistant("b", train=train[0]), assistant("c", train=train[1]), user("d"))
+    turns = [("user", "a<|im_end|>"), ("assistant", first), ("assistant", "«c<|im_end|>»"), ("user", "d<|im_end|>")]
+    assert shown(template, chat, verify="all") == chatml(*turns) + last
 
 
 @pytest.mark.parametrize("ending", ["", " ", "\n\n"])

@@ -10,7 +10,7 @@ from ifttool.errors import RowError
 from ifttool.records import Message
 from ifttool.template.chat_template import ChatTemplate
 from ifttool.template.environment import TemplateRaisedError
-from ifttool.template.symbols import Node
+from ifttool.template.symbols import Node, Piece, owner
 from ifttool.template.traced_markup import UntraceableError
 from ifttool.template.trajectory.affine import COUNT, Affine, constant, variable
 from ifttool.template.trajectory.nodes import message_indices
@@ -264,6 +264,8 @@ class Program:
                 raise UnfollowedError("the recording isn't the render") from raised
         elif not (isinstance(raised, TemplateRaisedError) and str(raised) == refusal):
             raise UnfollowedError("the recording doesn't refuse what the render refuses") from raised
+        if any(_has_ownerless_block(segment.pieces) for segment in recorded):
+            raise UnfollowedError("a generation block holds nothing of a message")
         added = [self._add(segment, row, count) for segment in recorded]
         if not any(added):
             raise UnfollowedError("a recorded segment doesn't fit the row it was recorded on")
@@ -298,6 +300,13 @@ class Program:
             self._contexts[context] = len(self._places)
             self._places.append(_Place())
         return self._contexts[context]
+
+
+def _has_ownerless_block(pieces: Sequence[Piece]) -> bool:
+    """Whether a generation block holds nothing of a message: which turn it lies in takes the whole conversation."""
+    blocks = {piece.block for piece in pieces if piece.block >= 0}
+    owned = {piece.block for piece in pieces if (path := owner(piece.node)) is not None and path[0] == "messages"}
+    return not blocks <= owned
 
 
 def _roles(nodes: Sequence[Node], row: Row, item: int, count: int) -> Iterator[tuple[Any, str]]:

@@ -218,8 +218,6 @@ class _Around:
             generated=self._generated,
         )
         analysis, empty = lay_out(full.pieces, [found.span], messages.roles(), lost=False)
-        if any(message is None for message, _ in analysis.layout.generated):
-            raise UnfollowedError("a generation block holds nothing of a message")
         runs = analysis.layout.turns[0].runs
         if runs and runs[-1][1] == len(analysis.layout.nodes) and not self._closes:
             raise UnfollowedError("a turn ends where its surroundings end")
