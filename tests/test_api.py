@@ -10,7 +10,7 @@ import pytest
 import ifttool
 from helpers import SAMPLES, RunCli, content_digests
 from ifttool import api
-from ifttool.cli import commands
+from ifttool.cli import app
 from ifttool.errors import RowError, UsageError
 
 # What only a shell or only a program needs.
@@ -33,11 +33,11 @@ def options(function: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("function", "command"),
     [
-        (api.render, commands.render),
-        (api.tokenize, commands.tokenize),
-        (api.mask, commands.mask),
-        (api.unroll_shards, commands.unroll),
-        (api.stats, commands.stats),
+        (api.render, app.render),
+        (api.tokenize, app.tokenize),
+        (api.mask, app.mask),
+        (api.unroll_shards, app.unroll),
+        (api.stats, app.stats),
     ],
 )
 def test_options_have_the_names_of_the_command(function: Any, command: Any) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import ifttool
 from helpers import RunCli, chat, jsonl, read_manifest
 from ifttool.api import STEPS, recipe_steps
-from ifttool.cli import commands
+from ifttool.cli import app
 from ifttool.cli.pack import pack
 from ifttool.errors import InputChanged, UsageError
 from ifttool.running.depfile import escaped, write_depfile
@@ -49,7 +49,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("name", "shell"),
-    [("mask", commands.mask), ("tokenize", commands.tokenize), ("unroll", commands.unroll), ("pack", pack)],
+    [("mask", app.mask), ("tokenize", app.tokenize), ("unroll", app.unroll), ("pack", pack)],
 )
 def test_every_flag_has_its_key(name: str, shell: Any) -> None:
     flags = set(inspect.signature(shell).parameters) - NOT_KEYS

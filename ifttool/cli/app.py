@@ -7,15 +7,19 @@ import typer
 from typer.core import TyperArgument, TyperOption
 
 from ifttool import __version__
-from ifttool.cli import commands
 from ifttool.cli.console import say
 from ifttool.cli.export import export
+from ifttool.cli.mask import mask
 from ifttool.cli.pack import pack
 from ifttool.cli.process import leave, open_streams
+from ifttool.cli.render import render
 from ifttool.cli.run import DONE, INTERRUPTED, Ending, command, io_failed
 from ifttool.cli.run_recipe import run
 from ifttool.cli.show import show
+from ifttool.cli.stats import stats
 from ifttool.cli.templates import templates_app
+from ifttool.cli.tokenize import tokenize
+from ifttool.cli.unroll import unroll
 from ifttool.cli.verify import verify
 
 app = typer.Typer(
@@ -43,11 +47,11 @@ def options(
     """Options of ifttool itself."""
 
 
-app.command()(command(commands.render))
-app.command()(command(commands.tokenize))
-app.command()(command(commands.mask))
-app.command()(command(commands.unroll))
-app.command()(command(commands.stats))
+app.command()(command(render))
+app.command()(command(tokenize))
+app.command()(command(mask))
+app.command()(command(unroll))
+app.command()(command(stats))
 app.command()(command(show))
 app.command()(command(export))
 app.command()(command(pack))

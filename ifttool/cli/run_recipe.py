@@ -66,16 +66,18 @@ def run(
 
 def _shown(recipe: Path, output: str | None) -> str:
     from ifttool import api
-    from ifttool.cli import commands
+    from ifttool.cli.mask import mask
     from ifttool.cli.pack import pack
+    from ifttool.cli.tokenize import tokenize
+    from ifttool.cli.unroll import unroll
     from ifttool.running.resolved import manifest_text, resolved_text
 
     if recipe.suffix == ".json":
         return manifest_text(recipe)
     shells: dict[str, Callable[..., int]] = {
-        "mask": commands.mask,
-        "tokenize": commands.tokenize,
-        "unroll": commands.unroll,
+        "mask": mask,
+        "tokenize": tokenize,
+        "unroll": unroll,
         "pack": pack,
     }
     defaults = {

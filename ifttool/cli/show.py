@@ -11,6 +11,7 @@ import typer
 
 from ifttool.cli import options as opt
 from ifttool.cli.console import announce_stdin, say
+from ifttool.cli.given import parsed_kwargs, parsed_turn_tokens
 from ifttool.cli.run import DATA, DONE
 from ifttool.errors import UsageError
 
@@ -101,7 +102,6 @@ def show(
     conversations don't apply then, and there are no reasons.
     """
     from ifttool.api import stats_sources
-    from ifttool.recipe import parse_kwargs, parse_turn_tokens
     from ifttool.show.rows import Choice
 
     printer = _Printer(color, json=json, table=table, ids=ids)
@@ -115,12 +115,12 @@ def show(
         "train_reasoning": train_reasoning,
         "train_tool_calls": train_tool_calls,
         "train_end_of_turn": train_end_of_turn,
-        "turn_tokens": (None, None) if turn_tokens is None else parse_turn_tokens(turn_tokens),
+        "turn_tokens": parsed_turn_tokens(turn_tokens),
         "append_eos": append_eos,
         "content_specials": content_specials,
         "boundary": boundary,
         "template_name": template_name,
-        "template_kwargs": {} if template_kwargs is None else parse_kwargs(template_kwargs),
+        "template_kwargs": parsed_kwargs(template_kwargs),
         "date": date,
         "spans": spans,
         "max_length": max_length,

@@ -7,6 +7,7 @@ import typer
 
 from ifttool.cli import options as opt
 from ifttool.cli.console import RejectReporter, announce_stdin, print_json, progress, say
+from ifttool.cli.given import parsed_kwargs
 from ifttool.cli.run import DATA, DONE
 from ifttool.words import counted
 
@@ -49,7 +50,6 @@ def stats(
     """
     from ifttool.api import stats_sources
     from ifttool.figures import shard_stats
-    from ifttool.recipe import parse_kwargs
     from ifttool.resolve import resolve_recipe
     from ifttool.tolerance import Tolerance
 
@@ -63,7 +63,7 @@ def stats(
         template=template,
         tokenizer=tokenizer,
         template_name=template_name,
-        template_kwargs=parse_kwargs(template_kwargs) if template_kwargs is not None else {},
+        template_kwargs=parsed_kwargs(template_kwargs),
         date=date,
         train_on=train_on,
         spans=spans,

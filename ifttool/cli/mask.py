@@ -1,0 +1,95 @@
+"""``ifttool mask``: shards with loss masks."""
+
+from ifttool.cli import options as opt
+from ifttool.cli.given import mixture, parsed_kwargs, parsed_turn_tokens
+from ifttool.cli.shards import write_shards
+
+
+def mask(
+    output: opt.Output,
+    inputs: opt.Inputs = None,
+    template: opt.TemplateOption = None,
+    tokenizer: opt.TokenizerOption = "default",
+    train_on: opt.TrainOn = "assistant-turns",
+    unroll: opt.Unroll = "never",
+    on_mismatch: opt.OnMismatch = "warn",
+    train_reasoning: opt.TrainReasoning = True,
+    train_tool_calls: opt.TrainToolCalls = True,
+    train_end_of_turn: opt.TrainEndOfTurn = True,
+    turn_tokens: opt.TurnTokens = None,
+    append_eos: opt.AppendEos = False,
+    content_specials: opt.ContentSpecials = "text",
+    boundary: opt.Boundary = "whole",
+    template_name: opt.TemplateName = None,
+    template_kwargs: opt.TemplateKwargs = None,
+    date: opt.Date = None,
+    spans: opt.Spans = "auto",
+    max_length: opt.MaxLength = None,
+    overflow: opt.Overflow = "drop",
+    allow_text_markers: opt.AllowTextMarkers = False,
+    input_format: opt.InputFormat = "auto",
+    tool_arguments: opt.ToolArguments = "object",
+    format: opt.Format = "parquet",  # noqa: A002 - the option's name
+    columns: opt.Columns = None,
+    layout: opt.Layout = None,
+    input: opt.WeightedInputs = None,  # noqa: A002 - the option's name
+    validation: opt.Validation = None,
+    shuffle: opt.Shuffle = None,
+    shards: opt.Shards = None,
+    shard_tokens: opt.ShardTokens = None,
+    dedup: opt.Dedup = "none",
+    seed: opt.Seed = 0,
+    force: opt.Force = False,
+    depfile: opt.Depfile = None,
+    resume: opt.Resume = False,
+    backend: opt.Backend = "auto",
+    verify: opt.Verify = "sample",
+    workers: opt.Workers = None,
+    max_rejects: opt.MaxRejects = "0",
+    quiet: opt.Quiet = False,
+    json: opt.Json = False,
+) -> int:
+    """Conversations → shards of input_ids with loss masks. The main job, in one pass."""
+    from ifttool import api
+
+    options = {
+        "template": template,
+        "tokenizer": tokenizer,
+        "train_on": train_on,
+        "unroll": unroll,
+        "on_mismatch": on_mismatch,
+        "train_reasoning": train_reasoning,
+        "train_tool_calls": train_tool_calls,
+        "train_end_of_turn": train_end_of_turn,
+        "turn_tokens": parsed_turn_tokens(turn_tokens),
+        "append_eos": append_eos,
+        "content_specials": content_specials,
+        "boundary": boundary,
+        "template_name": template_name,
+        "template_kwargs": parsed_kwargs(template_kwargs),
+        "date": date,
+        "spans": spans,
+        "max_length": max_length,
+        "overflow": overflow,
+        "allow_text_markers": allow_text_markers,
+        "input_format": input_format,
+        "tool_arguments": tool_arguments,
+        "format": format,
+        "columns": columns,
+        "layout": layout,
+        "validation": validation,
+        "shuffle": shuffle,
+        "shards": shards,
+        "shard_tokens": shard_tokens,
+        "dedup": dedup,
+        "seed": seed,
+        "force": force,
+        "depfile": depfile,
+        "resume": resume,
+        "backend": backend,
+        "verify": verify,
+        "workers": workers,
+    }
+    return write_shards(
+        api.mask, mixture(inputs, input), output, options, max_rejects=max_rejects, quiet=quiet, json=json
+    )
