@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ifttool.template.symbols import Cut, Guard, Node, Piece
-from ifttool.template.tracing import is_fixed
+from ifttool.template.symbols import Cut, Guard, Node, Piece, is_fixed
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from ifttool.records import Message
 from ifttool.template.chat_template import TracedRender
 from ifttool.template.compare import cut_at, starts_with
-from ifttool.template.symbols import Guard, Leaf, Piece, Structure, owner, signature
-from ifttool.template.tracing import is_fixed
+from ifttool.template.symbols import Guard, Leaf, Piece, Structure, is_fixed, owner, signature
 from ifttool.template.turns import (
     HEADER_FIELDS,
     MARKER,

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ifttool.template.chat_template import REASONING_FIELDS
-from ifttool.template.symbols import Cut, Guard, Node, Piece, owner
-from ifttool.template.tracing import is_fixed
+from ifttool.template.symbols import Cut, Guard, Node, Piece, is_fixed, owner
 from ifttool.template.turns import HEADER_FIELDS, TurnSpan, Verdict, message_of
 
 Run = tuple[int, int]

@@ -14,7 +14,7 @@ be compared without looking at contents:
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -75,6 +75,33 @@ def owner(node: Node) -> Path | None:
             node = node.parts[node.part]
         else:
             return node.path
+
+
+def is_fixed(node: Node) -> bool:
+    """Whether the text of a node can't vary under the plan's shape: constants, keys, roles, template kwargs."""
+    if isinstance(node, str | Key | Fixed):
+        return True
+    if isinstance(node, Leaf):
+        path = node.path
+        return path[0] == "kwargs" or (path[0] == "messages" and path[2:] == ("role",))
+    if isinstance(node, Map):
+        return is_fixed(node.node)
+    return isinstance(node, Cut) and all(is_fixed(part) for part in node.parts)
+
+
+def merged_pieces(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
+    """Pieces with neighbouring template text joined and empty template text left out."""
+    out: list[Piece] = []
+    for piece in pieces:
+        if isinstance(piece.node, str):
+            if not piece.text:
+                continue
+            if out and isinstance(out[-1].node, str) and out[-1].block == piece.block:
+                text = out[-1].text + piece.text
+                out[-1] = Piece(text, text, piece.block)
+                continue
+        out.append(piece)
+    return tuple(out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from ifttool.template.traced_code import FOLLOW, TracingCodeGenerator
 from ifttool.template.traced_containers import TracedDict, TracedList, subtree
 from ifttool.template.traced_length import TracedLength
 from ifttool.template.traced_markup import TracedMarkup, UntraceableError, as_markup, escaped
-from ifttool.template.tracing import SplitResult, Trace, TracedStr, join, traced_strings
+from ifttool.template.traced_split import SplitResult
+from ifttool.template.tracing import Trace, TracedStr, join, traced_strings
 
 # Filters that hand their input on untouched or use only operations that traced data follows by itself.
 _TRANSPARENT_FILTERS = frozenset(

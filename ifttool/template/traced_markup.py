@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ifttool.template.symbols import Piece
-from ifttool.template.tracing import TracedStr, merged_pieces
+from ifttool.template.symbols import Piece, merged_pieces
+from ifttool.template.tracing import TracedStr
 
 
 class UntraceableError(Exception):

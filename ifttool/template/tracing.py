@@ -16,16 +16,17 @@ from ifttool.template.symbols import (
     Cut,
     Fixed,
     Guard,
-    Key,
-    Leaf,
     Map,
     Node,
     Path,
     Piece,
+    is_fixed,
+    merged_pieces,
     owner,
     select_bounds,
     share,
 )
+from ifttool.template.traced_split import SplitResult
 
 # A replacement that brings in text like this may write markup of its own, so each match is followed by itself.
 _MARKUP = frozenset("<>[]|")
@@ -78,18 +79,6 @@ def _varies(value: object) -> TypeGuard["TracedStr"]:
     return isinstance(value, TracedStr) and not value.is_fixed
 
 
-def is_fixed(node: Node) -> bool:
-    """Whether the text of a node can't vary under the plan's shape: constants, keys, roles, template kwargs."""
-    if isinstance(node, str | Key | Fixed):
-        return True
-    if isinstance(node, Leaf):
-        path = node.path
-        return path[0] == "kwargs" or (path[0] == "messages" and path[2:] == ("role",))
-    if isinstance(node, Map):
-        return is_fixed(node.node)
-    return isinstance(node, Cut) and all(is_fixed(part) for part in node.parts)
-
-
 def traced_strings(value: object) -> Iterator["TracedStr"]:
     """Every traced string inside a value, containers searched to the bottom."""
     if isinstance(value, TracedStr):
@@ -101,21 +90,6 @@ def traced_strings(value: object) -> Iterator["TracedStr"]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from traced_strings(item)
-
-
-def merged_pieces(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
-    """Pieces with neighbouring template text joined and empty template text left out."""
-    out: list[Piece] = []
-    for piece in pieces:
-        if isinstance(piece.node, str):
-            if not piece.text:
-                continue
-            if out and isinstance(out[-1].node, str) and out[-1].block == piece.block:
-                text = out[-1].text + piece.text
-                out[-1] = Piece(text, text, piece.block)
-                continue
-        out.append(piece)
-    return tuple(out)
 
 
 class TracedStr(str):
@@ -192,7 +166,7 @@ class TracedStr(str):
             return text._pieces
         return (Piece(text, text),) if text else ()
 
-    def _cut(self, select: tuple[Any, ...]) -> "TracedStr":
+    def cut(self, select: tuple[Any, ...]) -> "TracedStr":
         """The substring a selector picks. Several parts give several pieces, each still knowing its own part."""
         bounds = select_bounds(str.__str__(self), select)
         lengths = [len(piece.text) for piece in self._pieces]
@@ -206,34 +180,34 @@ class TracedStr(str):
         return type(self).of(self._trace, merged_pieces(pieces))
 
     def strip(self, chars: str | None = None) -> "TracedStr":
-        return self._cut(("strip", self._argument(chars)))
+        return self.cut(("strip", self._argument(chars)))
 
     def lstrip(self, chars: str | None = None) -> "TracedStr":
-        return self._cut(("lstrip", self._argument(chars)))
+        return self.cut(("lstrip", self._argument(chars)))
 
     def rstrip(self, chars: str | None = None) -> "TracedStr":
-        return self._cut(("rstrip", self._argument(chars)))
+        return self.cut(("rstrip", self._argument(chars)))
 
     def removeprefix(self, prefix: str, /) -> "TracedStr":
-        return self._cut(("removeprefix", self._argument(prefix)))
+        return self.cut(("removeprefix", self._argument(prefix)))
 
     def removesuffix(self, suffix: str, /) -> "TracedStr":
-        return self._cut(("removesuffix", self._argument(suffix)))
+        return self.cut(("removesuffix", self._argument(suffix)))
 
     def __getitem__(self, key: SupportsIndex | slice) -> "TracedStr":
         if isinstance(key, slice):
             if key.step not in (None, 1):
                 return self._trace.derive(str.__getitem__(self, key), self)
-            return self._cut(("slice", *(None if end is None else index_of(end) for end in (key.start, key.stop))))
+            return self.cut(("slice", *(None if end is None else index_of(end) for end in (key.start, key.stop))))
         position = index_of(key)  # a TypeError for `text["key"]`, which Jinja turns into undefined
         needed = position + 1 if position >= 0 else -position
         if self._trace.ask("length_lt", self, needed):
             raise IndexError("string index out of range")
-        return self._cut(("at", position))
+        return self.cut(("at", position))
 
     def __iter__(self) -> Iterator[str]:
         self._trace.fix(self)
-        return iter([self._cut(("at", index)) for index in range(str.__len__(self))])
+        return iter([self.cut(("at", index)) for index in range(str.__len__(self))])
 
     def split(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> Any:
         return self._split("split", sep, int(maxsplit))
@@ -253,10 +227,10 @@ class TracedStr(str):
         return [self._trace.derive(part, self) for part in parts]
 
     def partition(self, sep: str) -> Any:
-        return tuple(self._cut(("partition", self._argument(sep), index)) for index in range(3))
+        return tuple(self.cut(("partition", self._argument(sep), index)) for index in range(3))
 
     def rpartition(self, sep: str) -> Any:
-        return tuple(self._cut(("rpartition", self._argument(sep), index)) for index in range(3))
+        return tuple(self.cut(("rpartition", self._argument(sep), index)) for index in range(3))
 
     def replace(self, old: str, new: str, count: SupportsIndex = -1) -> "TracedStr":
         before = cast(str, self._argument(old))
@@ -400,49 +374,6 @@ for _name in (name for name in vars(str) if name.startswith("is")):
 for _name in ("center", "ljust", "rjust", "zfill", "expandtabs", "translate", "encode", "format", "format_map"):
     setattr(TracedStr, _name, _unfollowed(_name))
 TracedStr.rindex = _unfollowed("rindex")  # type: ignore[method-assign]
-
-
-class SplitResult(list[str]):
-    """The list ``split`` gives. The first and last part are known without knowing how many there are."""
-
-    def __init__(self, text: TracedStr, kind: str, separator: str, limit: int) -> None:
-        self._text = text
-        self._spec = (kind, separator, limit)
-        self._size = len(getattr(str, kind)(str.__str__(text), separator, limit))
-        super().__init__(text._cut((*self._spec, index)) for index in range(self._size))
-
-    def _ask_size(self) -> None:
-        _, separator, limit = self._spec
-        self._text._trace.ask("pieces", self._text, separator, limit)
-
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, int) and key in (0, -1):
-            return self._text._cut((*self._spec, key))
-        self._ask_size()
-        return super().__getitem__(key)
-
-    def __reversed__(self) -> Iterator[str]:
-        yield self[-1]
-        self._ask_size()
-        yield from [*self][-2::-1]
-
-    def __radd__(self, other: list[Any]) -> list[Any]:
-        return [*other, *self]
-
-
-def _sized(name: str) -> Any:
-    inherited = getattr(list, name)
-
-    def method(self: SplitResult, *args: Any) -> Any:
-        self._ask_size()
-        return inherited(self, *args)
-
-    return method
-
-
-for _name in ("__len__", "__iter__", "__contains__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__",
-              "__add__", "__mul__", "__rmul__", "__repr__", "index", "count", "copy"):  # fmt: skip
-    setattr(SplitResult, _name, _sized(_name))
 
 
 def join(trace: Trace, separator: str, items: Iterable[Any]) -> TracedStr:

@@ -11,8 +11,7 @@ from typing import Any
 from ifttool.template.compiler import is_nodes
 from ifttool.template.judging import says_something
 from ifttool.template.layout import Analysis, Layout, lay_out
-from ifttool.template.symbols import Guard, Json, Node, Piece, Structure
-from ifttool.template.tracing import is_fixed, merged_pieces
+from ifttool.template.symbols import Guard, Json, Node, Piece, Structure, is_fixed, merged_pieces
 from ifttool.template.trajectory.affine import Affine
 from ifttool.template.trajectory.nodes import resolved
 from ifttool.template.trajectory.program import Consulted, Row

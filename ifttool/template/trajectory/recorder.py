@@ -9,10 +9,10 @@ from jinja2.utils import missing
 
 from ifttool.records import Message
 from ifttool.template.chat_template import traced_message
-from ifttool.template.symbols import Cut, Leaf, Map, Node, Piece
+from ifttool.template.symbols import Cut, Leaf, Map, Node, Piece, is_fixed, merged_pieces
 from ifttool.template.traced_containers import TracedDict, TracedList
 from ifttool.template.traced_markup import UntraceableError
-from ifttool.template.tracing import Trace, TracedStr, is_fixed, merged_pieces
+from ifttool.template.tracing import Trace, TracedStr
 from ifttool.template.trajectory.affine import ITEM, Affine, FlagGuard, KindGuard, NumberGuard, StateGuard, variable
 from ifttool.template.trajectory.nodes import message_indices, resolved
 from ifttool.template.trajectory.numbers import TracedFlag, TracedInt
