@@ -11,6 +11,7 @@ from ifttool.preparing.outline import Composition, Outline
 from ifttool.preparing.policy import Policy
 from ifttool.preparing.prepared import Prepared
 from ifttool.recipe import Recipe
+from ifttool.records import Interval
 from ifttool.samples import IntArray, LongArray, MaskArray
 from ifttool.template.layout import Layout
 from ifttool.tokenizer.anchors import AnchorMasks, Anchors
@@ -153,6 +154,11 @@ class Encoder:
         lengths = np.array([len(part) for part in id_parts], np.int64)
         rows = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
         return Encoded(np.concatenate(id_parts), np.concatenate(mask_parts), rows, straddles, refused)
+
+
+def borne_by_turns(sample: Prepared, encoded: EncodedBatch) -> Sequence[Interval]:
+    """Where each trained turn of one sample may bear loss, in characters."""
+    return widened(encoded, sample.extents) if sample.policy.blocks else sample.extents
 
 
 def row_mask(sample: Prepared, encoded: EncodedBatch) -> MaskArray:

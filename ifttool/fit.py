@@ -13,6 +13,7 @@ def mask_turns_by_length(
     mask: MaskArray,
     encoded: EncodedBatch,
     turns: Sequence[Interval],
+    borne: Sequence[Interval],
     limits: tuple[int | None, int | None],
 ) -> None:
     """Take turns out of the loss whose completion is shorter or longer than the limits; changes ``mask``.
@@ -20,14 +21,15 @@ def mask_turns_by_length(
     Args:
         mask: Loss mask of one row, shape (tokens,), int8.
         encoded: The tokens of the row.
-        turns: Character intervals of its trained turns.
+        turns: Character intervals of the completions of its trained turns.
+        borne: Character intervals in which each of these may bear loss: its completion, and generation blocks.
         limits: Shortest and longest completion, in tokens.
     """
     shortest, longest = limits
-    for start, stop in turns:
-        tokens = np.flatnonzero((encoded.starts >= start) & (encoded.starts < stop))
-        if (shortest is not None and len(tokens) < shortest) or (longest is not None and len(tokens) > longest):
-            mask[tokens] = 0
+    for (start, stop), (low, high) in zip(turns, borne, strict=True):
+        tokens = np.count_nonzero((encoded.starts >= start) & (encoded.starts < stop))
+        if (shortest is not None and tokens < shortest) or (longest is not None and tokens > longest):
+            mask[(encoded.starts >= low) & (encoded.starts < high)] = 0
 
 
 def truncation_length(

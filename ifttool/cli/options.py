@@ -88,8 +88,8 @@ Spans = Annotated[
     typer.Option(
         "--spans",
         metavar="SOURCE",
-        help="Where a turn's span comes from: the template's generation tags or the turn's completion. "
-        "auto takes the tags if there are any.",
+        help="Where the span of a model's turn comes from: the template's generation tags or the turn's completion. "
+        "auto takes the tags if the template has any.",
     ),
 ]
 TrainReasoning = Annotated[

@@ -17,19 +17,25 @@ class Policies:
 
     Args:
         recipe: The options.
+        by_blocks: Whether the template's generation blocks decide about turns of the model.
         eos: Text of the tokenizer's EOS token, if it has one.
         has_anchors: Whether the mask of a policy can be found without positions; None if none can.
     """
 
     def __init__(
-        self, recipe: Recipe, *, eos: str | None = None, has_anchors: Callable[[Policy], bool] | None = None
+        self,
+        recipe: Recipe,
+        *,
+        by_blocks: bool,
+        eos: str | None = None,
+        has_anchors: Callable[[Policy], bool] | None = None,
     ) -> None:
-        self._recipe, self._eos, self._has_anchors = recipe, eos, has_anchors
+        self._recipe, self._by_blocks, self._eos, self._has_anchors = recipe, by_blocks, eos, has_anchors
         self._may_unroll = recipe.unroll == "auto" or recipe.on_mismatch == "unroll"
 
     def new(self, layout: Layout) -> Policy:
         """What bears loss in a layout of one row; kept in it, the policy would tie both into a cycle."""
-        return policy_for(layout, self._recipe, eos=self._eos)
+        return policy_for(layout, self._recipe, by_blocks=self._by_blocks, eos=self._eos)
 
     def of(self, layout: Layout) -> Policy:
         """What bears loss in a layout that many rows share."""

@@ -12,6 +12,9 @@ from ifttool.recipe import Recipe
 from ifttool.template.layout import Label, Layout, Run, TurnLayout
 from ifttool.template.turns import GENERATED_ROLES, Verdict
 
+# What stands around tool calls.
+_MARKUP = frozenset({"tool_call", "scaffold", "header"})
+
 WORST_FIRST = (Verdict.DROPPED, Verdict.PROMPT, Verdict.HISTORY, Verdict.EXACT)
 
 
@@ -24,9 +27,10 @@ class Policy:
         appended: A piece that the recipe adds to the render: its index and its text; None for none.
         trained: Runs of pieces, sorted, disjoint and not adjacent.
         turns: For each trained turn, the run of pieces from its start to its end.
+        extents: The same with what generation blocks mark of the turn, which may reach further.
         reasoning: Runs in which inline reasoning must be looked for and taken out.
         verdict: The worst verdict among the located turns, or ``none``.
-        blocks: Whether the template's generation blocks decide, rather than completions.
+        blocks: Whether the template's generation blocks decide about turns of the model, rather than completions.
         unrolls: Whether the conversation is to be unrolled instead.
         mismatch: The worst verdict that the recipe refuses; None if there is none.
         derived: What others have worked out from it, by what did.
@@ -36,6 +40,7 @@ class Policy:
     appended: tuple[int, str] | None
     trained: tuple[Run, ...]
     turns: tuple[Run, ...]
+    extents: tuple[Run, ...]
     reasoning: tuple[Run, ...]
     verdict: str
     blocks: bool
@@ -44,12 +49,14 @@ class Policy:
     derived: dict[object, Any] = field(default_factory=dict, repr=False)
 
 
-def policy_for(layout: Layout, recipe: Recipe, *, eos: str | None = None) -> Policy:
+def policy_for(layout: Layout, recipe: Recipe, *, by_blocks: bool, eos: str | None = None) -> Policy:
     """Apply a recipe's training options to a layout.
 
     Args:
-        layout: A rendered conversation with its trained turns located.
+        layout: A rendered conversation with its trained turns located, or what stands around one of them.
         recipe: The options.
+        by_blocks: Whether generation blocks decide about turns of the model. The template says so, not the layout: in
+            one conversation there may be turns with blocks and others without.
         eos: Text of the tokenizer's EOS token, for ``append_eos``.
     """
     layout, appended = _closed(layout, eos) if recipe.append_eos and eos is not None else (layout, None)
@@ -58,18 +65,21 @@ def policy_for(layout: Layout, recipe: Recipe, *, eos: str | None = None) -> Pol
     refused = worst not in (None, Verdict.EXACT) and recipe.on_mismatch in ("drop", "error")
     wants_unroll = recipe.unroll == "auto" or recipe.on_mismatch == "unroll"
     turns = [turn for turn in layout.turns if turn.runs and _is_kept(turn, recipe)]
+    extents = [_extent(layout, turn) if by_blocks else _whole(turn) for turn in turns]
     if recipe.selection.everything:
         trained: tuple[Run, ...] = ((0, len(layout.nodes)),) if recipe.bears_loss else ()
     else:
-        trained = _without(_selected(layout, turns, recipe), _left_out(layout, turns, recipe))
+        selected = _marked(layout, turns, recipe) if by_blocks else merged(run for turn in turns for run in turn.runs)
+        trained = _without(selected, _left_out(layout, turns, extents, recipe))
     return Policy(
         layout=layout,
         appended=appended,
         trained=trained,
-        turns=tuple((turn.runs[0][0], turn.runs[-1][1]) for turn in turns),
-        reasoning=() if recipe.train_reasoning else tuple((turn.runs[0][0], turn.runs[-1][1]) for turn in turns),
+        turns=tuple(map(_whole, turns)),
+        extents=tuple(extents),
+        reasoning=() if recipe.train_reasoning else tuple(map(_whole, turns)),
         verdict="none" if worst is None else worst.value,
-        blocks=_blocks_decide(layout, recipe),
+        blocks=by_blocks,
         unrolls=wants_unroll and Verdict.HISTORY in verdicts,
         mismatch=worst if refused else None,
     )
@@ -79,14 +89,28 @@ def _is_kept(turn: TurnLayout, recipe: Recipe) -> bool:
     return turn.verdict == Verdict.EXACT or recipe.on_mismatch != "mask"
 
 
-def _selected(layout: Layout, turns: Iterable[TurnLayout], recipe: Recipe) -> tuple[Run, ...]:
-    """What the kept turns cover: the template's generation blocks if they decide, else the completions."""
-    if _blocks_decide(layout, recipe):
-        wanted: set[int | None] = {turn.message for turn in turns}
-        if _trains_all(layout, recipe):
-            wanted.add(None)
-        return merged(run for message, run in layout.generated if message in wanted)
-    return merged(run for turn in turns for run in turn.runs)
+def _whole(turn: TurnLayout) -> Run:
+    """A turn from its start to its end."""
+    return (turn.runs[0][0], turn.runs[-1][1])
+
+
+def _extent(layout: Layout, turn: TurnLayout) -> Run:
+    """The same with the generation blocks of the turn."""
+    runs = [_whole(turn), *(run for message, run in layout.generated if message == turn.message)]
+    return (min(start for start, _ in runs), max(stop for _, stop in runs))
+
+
+def _marked(layout: Layout, turns: Iterable[TurnLayout], recipe: Recipe) -> tuple[Run, ...]:
+    """What generation blocks mark of the kept turns; the completions of turns that no model writes."""
+    wanted: set[int | None] = {turn.message for turn in turns if _is_generated(layout, turn.message)}
+    if _trains_all(layout, recipe):
+        wanted.add(None)
+    marked = [run for message, run in layout.generated if message in wanted]
+    return merged([*marked, *(run for turn in turns if turn.message not in wanted for run in turn.runs)])
+
+
+def _is_generated(layout: Layout, message: int) -> bool:
+    return layout.roles[message] in GENERATED_ROLES
 
 
 def _trains_all(layout: Layout, recipe: Recipe) -> bool:
@@ -95,33 +119,40 @@ def _trains_all(layout: Layout, recipe: Recipe) -> bool:
     return all(index in kept for index, role in enumerate(layout.roles) if role in GENERATED_ROLES)
 
 
-def _blocks_decide(layout: Layout, recipe: Recipe) -> bool:
-    return recipe.spans == "generation" or (recipe.spans == "auto" and bool(layout.generated))
-
-
-def _left_out(layout: Layout, turns: Iterable[TurnLayout], recipe: Recipe) -> set[int]:
+def _left_out(layout: Layout, turns: Iterable[TurnLayout], extents: Iterable[Run], recipe: Recipe) -> set[int]:
     """Pieces of trained turns that don't bear loss because of their kind."""
     out: set[int] = set()
-    for turn in turns:
-        pieces = range(turn.runs[0][0], turn.runs[-1][1])
-        own = {index: layout.labels[index] for index in pieces}
+    for turn, extent in zip(turns, extents, strict=True):
+        own = {index: layout.labels[index] for index in range(*extent)}
         if not recipe.train_end_of_turn:
-            out.update(index for index, label in own.items() if label.kind == "end_of_turn")
+            out.update(_closing_pieces(own))
         if not recipe.train_tool_calls:
             out.update(_tool_call_pieces(own))
         if not recipe.train_reasoning:
-            out.update(_reasoning_pieces(own))
+            out.update(_reasoning_pieces({index: own[index] for index in range(*_whole(turn))}))
     return out
 
 
+def _closing_pieces(own: dict[int, Label]) -> Iterable[int]:
+    """The end-of-turn token, and what a generation block marks behind it: a line break, as a rule."""
+    closing = [index for index, label in own.items() if label.kind == "end_of_turn"]
+    if not closing:
+        return ()
+    behind = (index for index, label in own.items() if index > closing[-1] and label.kind == "scaffold")
+    return (*closing, *behind)
+
+
 def _tool_call_pieces(own: dict[int, Label]) -> Iterable[int]:
-    """The tool calls with the markup around them: from behind the content before them to the end of the turn."""
+    """The tool calls with the markup around them: from behind the content before them to the end of the turn.
+
+    Without content before them that is all of the turn, the header that a generation block may mark included.
+    """
     calls = [index for index, label in own.items() if label.kind == "tool_call"]
     if not calls:
         return ()
     said = [index for index, label in own.items() if label.kind in ("content", "reasoning") and index < calls[0]]
     start = said[-1] + 1 if said else min(own)
-    return [index for index, label in own.items() if index >= start and label.kind in ("tool_call", "scaffold")]
+    return [index for index, label in own.items() if index >= start and label.kind in _MARKUP]
 
 
 def _reasoning_pieces(own: dict[int, Label]) -> Iterable[int]:

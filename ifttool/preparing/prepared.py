@@ -51,6 +51,11 @@ class Prepared(msgspec.Struct, frozen=True, dict=True, eq=False):
         return [(self.positions[low], self.positions[high]) for low, high in self.policy.turns]
 
     @property
+    def extents(self) -> Sequence[Interval]:
+        """The same with what generation blocks mark of each turn."""
+        return [(self.positions[low], self.positions[high]) for low, high in self.policy.extents]
+
+    @property
     def shape(self) -> Layout:
         """What has the roles, verdicts and anchors of the sample, and of all others of its layout."""
         return self.analysis.layout

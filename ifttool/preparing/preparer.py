@@ -74,7 +74,8 @@ class Preparer:
     ) -> None:
         self._recipe = recipe
         self._selection = recipe.selection
-        self._policies = Policies(recipe, eos=eos, has_anchors=has_anchors)
+        by_blocks = recipe.spans == "generation" or (recipe.spans == "auto" and template.has_generation_tags)
+        self._policies = Policies(recipe, by_blocks=by_blocks, eos=eos, has_anchors=has_anchors)
         self.analyser = Analyser(template, use_plans=use_plans, accepts=self._policies.are_anchored)
         self.renders: Counter[str] = Counter()
         self._read = RowReader(recipe).read if use_plans else partial(read_conversation, recipe=recipe)

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ifttool.encode import Encoder, row_mask
+from ifttool.encode import Encoder, borne_by_turns, row_mask
 from ifttool.errors import RowError
 from ifttool.fit import mask_turns_by_length, truncated, truncation_length
 from ifttool.masks import straddling
@@ -55,7 +55,8 @@ def explain(
     samples, cut_inside = _fitted(encoded, mask, prepared, recipe)
     kept = len(samples.ids)
     text = prepared.text if kept == len(encoded.ids) else prepared.text[: int(encoded.ends[:kept].max(initial=0))]
-    trained = subtract(prepared.trained, [turn for turn in prepared.turns if turn[0] in by_length])
+    in_turns = zip(prepared.turns, prepared.extents, strict=True)
+    trained = subtract(prepared.trained, [extent for (start, _), extent in in_turns if start in by_length])
     reasons = Reasons(prepared, recipe, flags, by_length)
     spans = _spans(prepared, reasons, trained, stop=len(text), starts=encoded.starts[:kept].tolist())
     turns = _turns(prepared)
@@ -91,7 +92,7 @@ def _masked_by_length(mask: MaskArray, encoded: EncodedBatch, prepared: Prepared
     if recipe.turn_tokens == (None, None):
         return frozenset()
     before = mask.copy()
-    mask_turns_by_length(mask, encoded, prepared.turns, recipe.turn_tokens)
+    mask_turns_by_length(mask, encoded, prepared.turns, borne_by_turns(prepared, encoded), recipe.turn_tokens)
     lost = encoded.starts[before != mask]
     return frozenset(start for start, stop in prepared.turns if ((lost >= start) & (lost < stop)).any())
 

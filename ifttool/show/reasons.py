@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ifttool.preparing.prepared import Prepared
 from ifttool.recipe import Recipe
 from ifttool.template.layout import Label
-from ifttool.template.turns import Verdict
+from ifttool.template.turns import GENERATED_ROLES, Verdict
 
 _OF_NO_MESSAGE = {"tools": "prompt: tools", "kwargs": "prompt: template variable"}
 AFTER_TURN = "white space after the end-of-turn token"
@@ -47,7 +47,7 @@ class Reasons:
     def _trained(self, label: Label) -> str:
         if self.recipe.selection.everything:
             return "every token is trained"
-        if self._tags_decide:
+        if self._tags_decide(label):
             return "inside the template's generation tags"
         if label.kind == "end_of_turn":
             return f"end-of-turn token of {self._turn(label.turn)}"
@@ -61,7 +61,7 @@ class Reasons:
             return f"masked: verdict {turn.verdict.value} of {self._turn(label.turn)}"
         if self.prepared.positions[turn.runs[0][0]] in self.by_length:
             return f"masked: {self._turn(label.turn)} is outside turn-tokens"
-        if self._tags_decide and layout.blocks[index] < 0:
+        if self._tags_decide(label) and layout.blocks[index] < 0:
             return "masked: outside the template's generation tags"
         if label.kind == "end_of_turn" and not recipe.train_end_of_turn:
             return "masked: end-of-turn tokens aren't trained"
@@ -109,10 +109,10 @@ class Reasons:
             where = f" after message {before}" if after is None else f" between messages {before} and {after}"
         return f"prompt: template text{where}"
 
-    @property
-    def _tags_decide(self) -> bool:
-        spans = self.recipe.spans
-        return spans == "generation" or (spans == "auto" and bool(self.prepared.analysis.layout.generated))
+    def _tags_decide(self, label: Label) -> bool:
+        """Whether the template's generation tags decide about the turn of a piece, or around it."""
+        roles = self.prepared.analysis.layout.roles
+        return self.prepared.policy.blocks and (label.turn < 0 or roles[label.turn] in GENERATED_ROLES)
 
     def _turn(self, message: int) -> str:
         return f"turn {message} ({self.prepared.analysis.layout.roles[message]})"

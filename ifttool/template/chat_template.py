@@ -7,7 +7,7 @@ from typing import Any
 
 from ifttool.errors import RowError
 from ifttool.records import Message
-from ifttool.template.environment import ChatEnvironment, TemplateRaisedError, compiling
+from ifttool.template.environment import ChatEnvironment, TemplateRaisedError, compiling, has_generation_tags
 from ifttool.template.symbols import Guard, Piece, Structure
 from ifttool.template.traced_code import compile_traced
 from ifttool.template.traced_containers import wrap
@@ -47,6 +47,7 @@ class ChatTemplate:
 
     Attributes:
         traced_code: The template for environments that trace.
+        has_generation_tags: Whether there is a ``{% generation %}`` tag anywhere in it.
 
     Raises:
         TemplateError: The text isn't a template.
@@ -69,6 +70,7 @@ class ChatTemplate:
         reference, self._tracer = ChatEnvironment(clock=clock), TracingEnvironment(clock=clock)
         with compiling(text, name=name):
             tree = reference.parse(text)
+            self.has_generation_tags = has_generation_tags(tree)
             self._reference = reference.from_string(tree)
             # Marks the loops of the tree, so it must come second.
             self.traced_code = compile_traced(self._tracer, tree)

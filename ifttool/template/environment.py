@@ -52,6 +52,12 @@ class GenerationBlock(Extension):
         return environment.mark_generated(caller())
 
 
+def has_generation_tags(tree: nodes.Template) -> bool:
+    """Whether a parsed template marks anywhere what the model writes."""
+    calls = tree.find_all(nodes.ExtensionAttribute)
+    return any(call.identifier == GenerationBlock.identifier for call in calls)
+
+
 class ChatEnvironment(ImmutableSandboxedEnvironment):
     """The reference environment: renders exactly as ``transformers.apply_chat_template`` does."""
 

@@ -102,7 +102,8 @@ def message_of(node: Node) -> int | None:
     return int(path[1]) if path and path[0] == "messages" else None
 
 
-def _is_header(node: Node) -> bool:
+def is_header(node: Node) -> bool:
+    """Whether a node's text is what templates print in the header of a message."""
     path = owner(node)
     return path is not None and path[0] == "messages" and path[2] in HEADER_FIELDS
 
@@ -110,7 +111,7 @@ def _is_header(node: Node) -> bool:
 def locate(pieces: Sequence[Piece], message: int) -> _Located | None:
     """Find a message's own content in a render; None if the render holds none of it."""
     own = [
-        index for index, piece in enumerate(pieces) if message_of(piece.node) == message and not _is_header(piece.node)
+        index for index, piece in enumerate(pieces) if message_of(piece.node) == message and not is_header(piece.node)
     ]
     if not own:
         return None
@@ -136,7 +137,7 @@ def prompt_tail(render: TracedRender) -> str:
     """The constant text that ends a generation prompt, after the last content in it."""
     length = 0
     for node, text, _ in reversed(render.pieces):
-        if owner(node) is not None and not _is_header(node):
+        if owner(node) is not None and not is_header(node):
             break
         length += len(text)
     return render.text[len(render.text) - length :]

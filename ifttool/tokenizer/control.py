@@ -20,7 +20,7 @@ import numpy as np
 import tokenizers
 from tokenizers import AddedToken
 
-from ifttool.errors import RowError
+from ifttool.errors import RowError, TokenizerError
 from ifttool.template.layout import Layout
 from ifttool.template.symbols import Leaf, Node, owner
 from ifttool.template.turns import ROLE_WORDS
@@ -56,6 +56,9 @@ class ControlTokens:
         is_control: For each id whether it is that of a control token, bool.
         taking_before: Ids of added tokens that take the white space before them into themselves.
         taking_behind: Ids of those that take the white space behind them.
+
+    Raises:
+        TokenizerError: A control token is one only where no letter stands beside it.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -66,6 +69,12 @@ class ControlTokens:
             if (special or _PIPED.fullmatch(token)) and (token_id := tokenizer.id_of(token)) is not None
         }
         added = tokenizer.backend.get_added_tokens_decoder()
+        if alone := next((token for token_id, token in self._texts.items() if added[token_id].single_word), None):
+            # Between letters it is text, and so is the twin's spelling, which would get into the shards.
+            raise TokenizerError(
+                f"tokenizer {tokenizer.name} takes {alone} for a token only where no letter stands beside it",
+                hint='set its "single_word" to false in tokenizer.json',
+            )
         self._normalized = {token_id for token_id in self._texts if added[token_id].normalized}
         self.taking_before = frozenset(token_id for token_id, token in added.items() if token.lstrip)
         self.taking_behind = frozenset(token_id for token_id, token in added.items() if token.rstrip)

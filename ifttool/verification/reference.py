@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ifttool.encode import Encoder, row_mask
+from ifttool.encode import Encoder, borne_by_turns, row_mask
 from ifttool.errors import RowError, RunError
 from ifttool.fit import mask_turns_by_length, truncated, truncation_length
 from ifttool.preparing.prepared import Prepared
@@ -78,7 +78,8 @@ class Reference:
         encoded = self._encoder.careful(prepared)
         mask = row_mask(prepared, encoded)
         if self._recipe.turn_tokens != (None, None):
-            mask_turns_by_length(mask, encoded, prepared.turns, self._recipe.turn_tokens)
+            borne = borne_by_turns(prepared, encoded)
+            mask_turns_by_length(mask, encoded, prepared.turns, borne, self._recipe.turn_tokens)
         samples = Samples(encoded.ids, mask, encoded.rows, [prepared.origin])
         limit = self._recipe.max_length
         if self._recipe.overflow == "truncate" and limit is not None and len(mask) > limit:

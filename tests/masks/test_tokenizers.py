@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from ifttool.errors import TokenizerError
 from masks.expected import JinjaTexts, exact_spans
 from masks.generators import (
     Row,
@@ -229,3 +230,11 @@ def test_control_tokens_stay_the_templates_with_every_kind_of_tokenizer(folder: 
         assert counts == [2, 2, 0, 0], item
         assert sample.trained.count(id_of("<|im_end|>")) == 1
         assert sample.trained[-1] == id_of("<|im_end|>")
+
+
+def test_a_control_token_that_is_one_only_beside_no_letter_is_refused(tmp_path: Path) -> None:
+    made = _byte_level()
+    made.add_special_tokens([AddedToken("<|im_end|>", special=True, single_word=True, normalized=False)])
+    made.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError, match=r"takes <\|im_end\|> for a token only where no letter"):
+        worker(built_in("chatml"), str(tmp_path))

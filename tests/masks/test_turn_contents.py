@@ -1,10 +1,8 @@
 """Everything a turn can hold, and every way templates print it: the exact text that is trained, by hand."""
 
-from typing import Any
-
 import pytest
 
-from masks.generators import Row, assistant, built_in, call, only, row, run, shown, system, tool, user, worker
+from masks.generators import assistant, built_in, call, marked, only, row, run, shown, system, tool, user, worker
 from parity.conversations import TOOLS
 
 CHATML = built_in("chatml")
@@ -330,59 +328,6 @@ def test_a_turn_whose_content_is_printed_twice_trains_both_and_what_is_between()
     assert shown(template, row(user("Hi"), assistant("Yo"))) == "user:Hi/Hi</s>assistant:«Yo/Yo</s>»"
 
 
-def test_generation_tags_decide_by_default_and_completions_on_request() -> None:
-    template = (
-        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}"
-        "{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    )
-    chat: Row = row(user("Hi"), assistant("Hello"))
-    head = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
-    assert shown(template, chat) == f"{head}«Hello»<|im_end|>\n"
-    assert shown(template, chat, spans="generation") == f"{head}«Hello»<|im_end|>\n"
-    assert shown(template, chat, spans="completion") == f"{head}«Hello<|im_end|>»\n"
-    assert run(worker(CHATML, spans="generation"), [chat]).left_out == [(1, "IFT401")]
-
-
-TAGGED = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}"
-    "{% if m.content %}{{ m.content }}{% endif %}<|im_end|>{% endgeneration %}"
-    "{% else %}{{ m.content }}<|im_end|>{% endif %}{{ '\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-@pytest.mark.parametrize(
-    ("options", "train", "first", "second"),
-    [
-        ({}, (True, True), "«<|im_end|>»", "«c<|im_end|>»"),
-        ({}, (False, True), "<|im_end|>", "«c<|im_end|>»"),
-        ({}, (True, False), "«<|im_end|>»", "c<|im_end|>"),
-        ({"train_on": "final-turn"}, (True, True), "<|im_end|>", "«c<|im_end|>»"),
-    ],
-)
-def test_the_generation_block_of_a_reply_without_a_word_is_of_its_turn(
-    options: dict[str, Any], train: tuple[bool, bool], first: str, second: str
-) -> None:
-    chat = row(user("a"), assistant("", train=train[0]), user("b"), assistant("c", train=train[1]))
-    assert shown(TAGGED, chat, verify="all", **options) == chatml(
-        ("user", "a<|im_end|>"), ("assistant", first), ("user", "b<|im_end|>"), ("assistant", second)
-    )
-
-
-@pytest.mark.parametrize(
-    ("train", "first", "last"),
-    [((True, True), "«b<|im_end|>»", "«<|endoftext|>»"), ((False, True), "b<|im_end|>", "<|endoftext|>")],
-)
-def test_a_generation_block_outside_of_every_turn_is_trained_if_no_turn_of_the_model_is_left_out(
-    train: tuple[bool, bool], first: str, last: str
-) -> None:
-    template = TAGGED + "{% if not add_generation_prompt %}{% generation %}<|endoftext|>{% endgeneration %}{% endif %}"
-    chat = row(user("a"), assistant("b", train=train[0]), assistant("c", train=train[1]), user("d"))
-    turns = [("user", "a<|im_end|>"), ("assistant", first), ("assistant", "«c<|im_end|>»"), ("user", "d<|im_end|>")]
-    assert shown(template, chat, verify="all") == chatml(*turns) + last
-
-
 @pytest.mark.parametrize("ending", ["", " ", "\n\n"])
 def test_a_header_after_a_message_that_is_closed_otherwise_than_in_the_prompt_is_not_trained(ending: str) -> None:
     # The built-in hermes breaks the line behind a tool's result in the generation prompt only: verdict `prompt`.
@@ -396,3 +341,15 @@ def test_a_header_after_a_message_that_is_closed_otherwise_than_in_the_prompt_is
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>tool\n12<|im_end|>"
         f"{ending}<|im_start|>assistant\n«Noon.<|im_end|>»\n"
     )
+
+
+def test_a_turn_that_its_own_render_leaves_out_gets_the_same_mask_each_time() -> None:
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{% if m.role != 'assistant' or not loop.last %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    made = worker(template, verify="all")
+    samples = run(made, [row(user("hi"), assistant("ok"), user("more"))] * 12).samples
+    text = chatml(("user", "hi<|im_end|>"), ("assistant", "«ok»<|im_end|>"), ("user", "more<|im_end|>"))
+    assert {(marked(made, sample), sample.verdict) for sample in samples} == {(text, "prompt")}

@@ -33,6 +33,8 @@ OPTIONS: tuple[dict[str, Any], ...] = (
     {},
     {},
     {"train_on": "final-turn"},
+    {"train_on": "user,assistant"},
+    {"turn_tokens": (3, None)},
     {"train_reasoning": False},
     {"train_tool_calls": False},
     {"train_end_of_turn": False},
