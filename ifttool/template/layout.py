@@ -15,7 +15,7 @@ import msgspec
 
 from ifttool.template.chat_template import REASONING_FIELDS
 from ifttool.template.symbols import Cut, Guard, Node, Piece, is_fixed, owner
-from ifttool.template.turns import HEADER_FIELDS, TurnSpan, Verdict, message_of
+from ifttool.template.turns import GENERATED_ROLES, HEADER_FIELDS, TurnSpan, Verdict, message_of
 
 Run = tuple[int, int]
 """A half-open run of pieces."""
@@ -104,17 +104,25 @@ class Layout:
     def generated(self) -> tuple[tuple[int | None, Run], ...]:
         """What the template's ``{% generation %}`` blocks printed: the message (if known) and its run of pieces.
 
-        A block that prints nothing of a message, as that of an empty reply may, is of the located turn it lies in.
+        Of several messages, it is the first that a model writes. A block that prints nothing of a message, as that of
+        an empty reply may, is of the located turn it lies in.
         """
         found: dict[int, tuple[int | None, Run]] = {}
         for index, (node, block) in enumerate(zip(self.nodes, self.blocks, strict=True)):
             if block >= 0:
                 message, (start, _) = found.get(block, (None, (index, index)))
-                found[block] = (message if message is not None else message_of(node), (start, index + 1))
+                found[block] = (self._rather(message, message_of(node)), (start, index + 1))
         return tuple(
             (self._turn_at(run) if message is None else message, run)
             for message, run in (found[block] for block in sorted(found))
         )
+
+    def _rather(self, message: int | None, other: int | None) -> int | None:
+        """Which of two messages a block is of: the first, unless only the other one is written by a model."""
+        if message is None or other is None:
+            return other if message is None else message
+        is_other = self.roles[message] not in GENERATED_ROLES and self.roles[other] in GENERATED_ROLES
+        return other if is_other else message
 
     def _turn_at(self, run: Run) -> int | None:
         """Message of the first located turn that has pieces of a run."""
@@ -199,11 +207,13 @@ def lay_out(
     starts: dict[int, int] = {}
     empty: list[Guard] = []
     nothing: set[int] = set()
+    first: dict[tuple[int, int | None], int] = {}
     position = 0
     for piece in pieces:
         if position in cuts and not piece.text and not is_fixed(piece.node):
             empty.append(Guard("truth", (piece.node,), (), False))
             nothing.add(len(parts))
+            first.setdefault((position, message_of(piece.node)), len(parts))
         end = position + len(piece.text)
         within = in_order[bisect_right(in_order, position) : bisect_left(in_order, end)]
         inside = [cut - position for cut in within]
@@ -215,7 +225,8 @@ def lay_out(
     turns = tuple(
         TurnLayout(
             span.message,
-            tuple((starts[low], starts[high]) for low, high in span.intervals),
+            # A turn that begins with nothing, be it empty reasoning, begins where it would begin with something.
+            tuple((first.get((low, span.message), starts[low]), starts[high]) for low, high in span.intervals),
             span.verdict,
             (starts[span.end_of_turn[0]], starts[span.end_of_turn[1]])
             if span.end_of_turn[0] < span.end_of_turn[1]

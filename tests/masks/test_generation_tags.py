@@ -66,6 +66,17 @@ def test_tags_decide_for_a_template_not_for_a_row_or_a_turn() -> None:
     assert run(made, [row(user("hi"), assistant(""))]).left_out == [(1, "IFT401")]
 
 
+def test_a_block_that_prints_another_message_first_is_of_the_reply_in_it() -> None:
+    template = USUAL.replace("{% generation %}", "{% generation %}[{{ messages[0].content }}] ")
+    chat = row(user("a"), assistant("b"), user("c"), assistant("d"))
+    for options in ({}, {"train_on": "final-turn"}):
+        first = "«[a] b<|im_end|>\n»" if not options else "[a] b<|im_end|>\n"
+        assert shown(template, chat, verify="all", **options) == (
+            f"<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n{first}"
+            "<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n«[a] d<|im_end|>\n»"
+        )
+
+
 @pytest.mark.parametrize("template", [USUAL, WIDE])
 def test_turns_that_no_model_writes_are_trained_by_their_completions(template: str) -> None:
     chat = row(user("first"), user("second"), assistant("reply"))

@@ -353,3 +353,16 @@ def test_a_turn_that_its_own_render_leaves_out_gets_the_same_mask_each_time() ->
     samples = run(made, [row(user("hi"), assistant("ok"), user("more"))] * 12).samples
     text = chatml(("user", "hi<|im_end|>"), ("assistant", "«ok»<|im_end|>"), ("user", "more<|im_end|>"))
     assert {(marked(made, sample), sample.verdict) for sample in samples} == {(text, "prompt")}
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_empty_reasoning_at_the_start_of_a_turn_takes_its_markup_along(before: int) -> None:
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}<r>"
+        "{{ m.reasoning_content }}</r>{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n<r>{% endif %}"
+    )
+    rows = [row(user("a"), assistant("b", reasoning_content="hm"))] * before
+    made = worker(template, verify="all", train_reasoning=False)
+    samples = run(made, [*rows, row(user("a"), assistant("b", reasoning_content=""))]).samples
+    assert marked(made, samples[-1]) == chatml(("user", "a<|im_end|>"), ("assistant", "<r></r>«b<|im_end|>»"))
