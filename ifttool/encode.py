@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ifttool.errors import RowError
+from ifttool.fit import mask_turns_by_length
 from ifttool.masks import loss_mask, widened, without_first
 from ifttool.preparing.outline import Composition, Outline
 from ifttool.preparing.policy import Policy
@@ -156,12 +157,18 @@ class Encoder:
         return Encoded(np.concatenate(id_parts), np.concatenate(mask_parts), rows, straddles, refused)
 
 
-def borne_by_turns(sample: Prepared, encoded: EncodedBatch) -> Sequence[Interval]:
-    """Where each trained turn of one sample may bear loss, in characters."""
-    return widened(encoded, sample.extents) if sample.policy.blocks else sample.extents
-
-
 def row_mask(sample: Prepared, encoded: EncodedBatch) -> MaskArray:
     """The loss mask of one sample from the offsets of its tokens, shape (tokens,), int8."""
-    trained = widened(encoded, sample.trained) if sample.policy.blocks else sample.trained
-    return loss_mask(encoded, [trained])
+    return loss_mask(encoded, [_from_tokens(sample, encoded, sample.trained)])
+
+
+def limit_turns(
+    mask: MaskArray, sample: Prepared, encoded: EncodedBatch, limits: tuple[int | None, int | None]
+) -> None:
+    """Apply ``turn_tokens`` to the mask of one sample: see :func:`ifttool.fit.mask_turns_by_length`."""
+    mask_turns_by_length(mask, encoded, sample.turns, _from_tokens(sample, encoded, sample.extents), limits)
+
+
+def _from_tokens(sample: Prepared, encoded: EncodedBatch, intervals: Sequence[Interval]) -> Sequence[Interval]:
+    """Character intervals of one sample as they count for its tokens."""
+    return widened(encoded, intervals) if sample.policy.blocks else intervals

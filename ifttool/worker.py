@@ -9,9 +9,9 @@ from ifttool.arranging.draw import DUPLICATE, NOT_TAKEN, Chooser, Draw
 from ifttool.background import Background
 from ifttool.booking import Refuse, book_line, count_rows, count_samples, leave_out
 from ifttool.crosscheck import CrossCheck
-from ifttool.encode import Encoded, Encoder, Flat, Sample, borne_by_turns
+from ifttool.encode import Encoded, Encoder, Flat, Sample, limit_turns
 from ifttool.errors import RowError, TemplateError
-from ifttool.fit import mask_turns_by_length, truncated, truncation_length
+from ifttool.fit import truncated, truncation_length
 from ifttool.io.source import SkippedLine
 from ifttool.ledger import Tally
 from ifttool.memory import release_freed_memory
@@ -246,9 +246,7 @@ class Worker:
             if index not in refused:
                 mask = samples.mask[samples.rows[index] : samples.rows[index + 1]]
                 detail = sample.detail()
-                encoded = self._encoder.careful(detail)
-                borne = borne_by_turns(detail, encoded)
-                mask_turns_by_length(mask, encoded, detail.turns, borne, self.recipe.turn_tokens)
+                limit_turns(mask, detail, self._encoder.careful(detail), self.recipe.turn_tokens)
 
     def _truncate(
         self, samples: Samples, prepared: Sequence[Sample], refused: Mapping[int, RowError]

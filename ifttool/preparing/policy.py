@@ -10,7 +10,7 @@ from typing import Any
 
 from ifttool.recipe import Recipe
 from ifttool.template.layout import Label, Layout, Run, TurnLayout
-from ifttool.template.turns import GENERATED_ROLES, Verdict
+from ifttool.template.turns import Verdict
 
 # What stands around tool calls.
 _MARKUP = frozenset({"tool_call", "scaffold", "header"})
@@ -102,21 +102,17 @@ def _extent(layout: Layout, turn: TurnLayout) -> Run:
 
 def _marked(layout: Layout, turns: Iterable[TurnLayout], recipe: Recipe) -> tuple[Run, ...]:
     """What generation blocks mark of the kept turns; the completions of turns that no model writes."""
-    wanted: set[int | None] = {turn.message for turn in turns if _is_generated(layout, turn.message)}
+    wanted: set[int | None] = {turn.message for turn in turns if layout.is_by_model(turn.message)}
     if _trains_all(layout, recipe):
         wanted.add(None)
     marked = [run for message, run in layout.generated if message in wanted]
     return merged([*marked, *(run for turn in turns if turn.message not in wanted for run in turn.runs)])
 
 
-def _is_generated(layout: Layout, message: int) -> bool:
-    return layout.roles[message] in GENERATED_ROLES
-
-
 def _trains_all(layout: Layout, recipe: Recipe) -> bool:
     """Whether no turn of the model is left out. If one is, a block outside of located turns may be of it."""
     kept = {turn.message for turn in layout.turns if _is_kept(turn, recipe)}
-    return all(index in kept for index, role in enumerate(layout.roles) if role in GENERATED_ROLES)
+    return all(index in kept for index in range(len(layout.roles)) if layout.is_by_model(index))
 
 
 def _left_out(layout: Layout, turns: Iterable[TurnLayout], extents: Iterable[Run], recipe: Recipe) -> set[int]:

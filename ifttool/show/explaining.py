@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from ifttool.encode import Encoder, borne_by_turns, row_mask
+from ifttool.encode import Encoder, limit_turns, row_mask
 from ifttool.errors import RowError
-from ifttool.fit import mask_turns_by_length, truncated, truncation_length
+from ifttool.fit import truncated, truncation_length
 from ifttool.masks import straddling
 from ifttool.preparing.prepared import Prepared
 from ifttool.preparing.reasoning import subtract
@@ -92,7 +92,7 @@ def _masked_by_length(mask: MaskArray, encoded: EncodedBatch, prepared: Prepared
     if recipe.turn_tokens == (None, None):
         return frozenset()
     before = mask.copy()
-    mask_turns_by_length(mask, encoded, prepared.turns, borne_by_turns(prepared, encoded), recipe.turn_tokens)
+    limit_turns(mask, prepared, encoded, recipe.turn_tokens)
     lost = encoded.starts[before != mask]
     return frozenset(start for start, stop in prepared.turns if ((lost >= start) & (lost < stop)).any())
 

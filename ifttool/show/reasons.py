@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ifttool.preparing.prepared import Prepared
 from ifttool.recipe import Recipe
 from ifttool.template.layout import Label
-from ifttool.template.turns import GENERATED_ROLES, Verdict
+from ifttool.template.turns import Verdict
 
 _OF_NO_MESSAGE = {"tools": "prompt: tools", "kwargs": "prompt: template variable"}
 AFTER_TURN = "white space after the end-of-turn token"
@@ -111,8 +111,8 @@ class Reasons:
 
     def _tags_decide(self, label: Label) -> bool:
         """Whether the template's generation tags decide about the turn of a piece, or around it."""
-        roles = self.prepared.analysis.layout.roles
-        return self.prepared.policy.blocks and (label.turn < 0 or roles[label.turn] in GENERATED_ROLES)
+        prepared = self.prepared
+        return prepared.policy.blocks and (label.turn < 0 or prepared.analysis.layout.is_by_model(label.turn))
 
     def _turn(self, message: int) -> str:
         return f"turn {message} ({self.prepared.analysis.layout.roles[message]})"

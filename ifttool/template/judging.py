@@ -18,7 +18,6 @@ from ifttool.template.turns import (
     common_text,
     header_end,
     is_foreign,
-    is_header,
     locate,
     message_of,
     own_end,
@@ -130,9 +129,7 @@ def judge_texts(full: TracedRender, own: str, prompt: str, message: int) -> Turn
     ending = [marker.group() for marker in MARKER.finditer(tail[:length])][-1:]
     if not ending or own == prompt or prompt.rstrip().endswith(ending[0]):
         return None  # no end of turn, or it may be the next generation prompt, printed unasked
-    said = [piece.text for piece in full.pieces if message_of(piece.node) == message and not is_header(piece.node)]
-    shown = next((text for text in reversed(said) if text), None)
-    if shown is None or shown not in closed[len(prompt) : len(closed) - length]:
+    if not place.said or place.said not in closed[len(prompt) : len(closed) - length]:
         return None  # the own render may lack what the turn says
     end = place.stop + length
     verdict = Verdict.EXACT if full.text.startswith(closed) else Verdict.HISTORY

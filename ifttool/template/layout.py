@@ -117,12 +117,15 @@ class Layout:
             for message, run in (found[block] for block in sorted(found))
         )
 
+    def is_by_model(self, message: int) -> bool:
+        """Whether a model writes such messages."""
+        return self.roles[message] in GENERATED_ROLES
+
     def _rather(self, message: int | None, other: int | None) -> int | None:
         """Which of two messages a block is of: the first, unless only the other one is written by a model."""
         if message is None or other is None:
             return other if message is None else message
-        is_other = self.roles[message] not in GENERATED_ROLES and self.roles[other] in GENERATED_ROLES
-        return other if is_other else message
+        return other if self.is_by_model(other) and not self.is_by_model(message) else message
 
     def _turn_at(self, run: Run) -> int | None:
         """Message of the first located turn that has pieces of a run."""

@@ -94,6 +94,7 @@ class _Located:
     start: int
     stop: int
     tail_stop: int  # where the constant text after the content ends
+    said: str  # the last of its strings that isn't empty
 
 
 def message_of(node: Node) -> int | None:
@@ -102,8 +103,7 @@ def message_of(node: Node) -> int | None:
     return int(path[1]) if path and path[0] == "messages" else None
 
 
-def is_header(node: Node) -> bool:
-    """Whether a node's text is what templates print in the header of a message."""
+def _is_header(node: Node) -> bool:
     path = owner(node)
     return path is not None and path[0] == "messages" and path[2] in HEADER_FIELDS
 
@@ -111,7 +111,7 @@ def is_header(node: Node) -> bool:
 def locate(pieces: Sequence[Piece], message: int) -> _Located | None:
     """Find a message's own content in a render; None if the render holds none of it."""
     own = [
-        index for index, piece in enumerate(pieces) if message_of(piece.node) == message and not is_header(piece.node)
+        index for index, piece in enumerate(pieces) if message_of(piece.node) == message and not _is_header(piece.node)
     ]
     if not own:
         return None
@@ -125,6 +125,7 @@ def locate(pieces: Sequence[Piece], message: int) -> _Located | None:
         start=ends[own[0]] - len(pieces[own[0]].text),
         stop=ends[own[-1]],
         tail_stop=ends[-1] if after is None else ends[after] - len(pieces[after].text),
+        said=next((pieces[index].text for index in reversed(own) if pieces[index].text), ""),
     )
 
 
@@ -137,7 +138,7 @@ def prompt_tail(render: TracedRender) -> str:
     """The constant text that ends a generation prompt, after the last content in it."""
     length = 0
     for node, text, _ in reversed(render.pieces):
-        if owner(node) is not None and not is_header(node):
+        if owner(node) is not None and not _is_header(node):
             break
         length += len(text)
     return render.text[len(render.text) - length :]

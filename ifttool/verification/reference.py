@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ifttool.encode import Encoder, borne_by_turns, row_mask
+from ifttool.encode import Encoder, limit_turns, row_mask
 from ifttool.errors import RowError, RunError
-from ifttool.fit import mask_turns_by_length, truncated, truncation_length
+from ifttool.fit import truncated, truncation_length
 from ifttool.preparing.prepared import Prepared
 from ifttool.preparing.preparer import Preparer
 from ifttool.preparing.reading import read_conversation
@@ -78,8 +78,7 @@ class Reference:
         encoded = self._encoder.careful(prepared)
         mask = row_mask(prepared, encoded)
         if self._recipe.turn_tokens != (None, None):
-            borne = borne_by_turns(prepared, encoded)
-            mask_turns_by_length(mask, encoded, prepared.turns, borne, self._recipe.turn_tokens)
+            limit_turns(mask, prepared, encoded, self._recipe.turn_tokens)
         samples = Samples(encoded.ids, mask, encoded.rows, [prepared.origin])
         limit = self._recipe.max_length
         if self._recipe.overflow == "truncate" and limit is not None and len(mask) > limit:

@@ -223,6 +223,11 @@ def shown(template: str, item: Row, tokenizer: str = "default", **options: Any) 
     return marked(made, only(made, item))
 
 
+def chatml(*turns: tuple[str, str]) -> str:
+    """ChatML by hand."""
+    return "".join(f"<|im_start|>{role}\n{text}\n" for role, text in turns)
+
+
 # -- random rows ------------------------------------------------------------------------------------------------
 
 WORDS = (

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from masks.generators import Row, assistant, built_in, call, marked, row, run, shown, user, worker
+from masks.generators import Row, assistant, built_in, call, chatml, marked, row, run, shown, user, worker
 from parity.conversations import TOOLS
 
 CHATML = built_in("chatml")
@@ -29,11 +29,6 @@ SOME = (
     "{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-
-
-def chatml(*turns: tuple[str, str]) -> str:
-    """ChatML by hand."""
-    return "".join(f"<|im_start|>{role}\n{text}\n" for role, text in turns)
 
 
 def test_generation_tags_decide_by_default_and_completions_on_request() -> None:

@@ -2,7 +2,21 @@
 
 import pytest
 
-from masks.generators import assistant, built_in, call, marked, only, row, run, shown, system, tool, user, worker
+from masks.generators import (
+    assistant,
+    built_in,
+    call,
+    chatml,
+    marked,
+    only,
+    row,
+    run,
+    shown,
+    system,
+    tool,
+    user,
+    worker,
+)
 from parity.conversations import TOOLS
 
 CHATML = built_in("chatml")
@@ -15,11 +29,6 @@ FIELDS = (
     "{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-
-
-def chatml(*turns: tuple[str, str]) -> str:
-    """ChatML by hand."""
-    return "".join(f"<|im_start|>{role}\n{text}\n" for role, text in turns)
 
 
 def test_content() -> None:
