@@ -13,7 +13,7 @@ from ifttool.arranging.phase import Phase
 from ifttool.arranging.spec import Arrangement
 from ifttool.engine import Crew, Task, default_workers
 from ifttool.io.input_digests import InputDigests
-from ifttool.io.inputs import is_large
+from ifttool.io.sizes import is_large
 from ifttool.ledger import SourceLedger, Tally
 from ifttool.manifest import complete, schema_metadata
 from ifttool.output import FolderSink, Shard, Sink, join_rejects

@@ -8,7 +8,8 @@ from typing import Any
 from ifttool.errors import TemplateError
 from ifttool.recipe import Recipe
 from ifttool.template.sources import TemplateSource, load_template
-from ifttool.tokenizer.load import DEFAULT_TOKENIZER, check_tokenizer_file, locate_tokenizer
+from ifttool.tokenizer.load import check_tokenizer_file
+from ifttool.tokenizer.locate import DEFAULT_TOKENIZER, locate_tokenizer
 
 DEFAULT_TEMPLATE = "chatml"
 

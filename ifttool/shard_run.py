@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ifttool.api_types import ArrangeOptions, MixedInputs, ShardOptions, WriteOptions
 from ifttool.errors import UsageError
-from ifttool.io.inputs import is_large
+from ifttool.io.sizes import is_large
 from ifttool.resolve import resolve_recipe
-from ifttool.tokenizer.fast_load import FastLoad
+from ifttool.tokenizer.fast_load import fast_load
 from ifttool.tolerance import Tolerance
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def write_shards(
     sources, weights = expand_mixture(inputs)
     write_depfile = depfile_writer(options.get("depfile"), [output], sources, recipe_options)
     recipe = resolve_recipe(**recipe_options, **fixed)
-    fast = FastLoad(recipe.tokenizer)
+    fast = fast_load(recipe.tokenizer)
     if recipe.backend != "tokenizers" and is_large(sources):
         fast.start()  # it takes longer than all else at the start, such as the next line with pyarrow behind it
     from ifttool.pipeline import run_shards  # noqa: PLC0415

@@ -18,11 +18,11 @@ from ifttool.worker import Worker
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# One shard comes of about this much JSONL: some 4-8 M tokens. Larger ones leave workers idle at the end of a run,
-# smaller ones aren't worth opening. Shard boundaries depend on it and on the input alone.
+# One shard comes of this much JSONL at most: some 4-8 M tokens. Of a plain file each split takes a quarter of what is
+# left, so that workers, which are never equally fast, end together; a quarter of the most is the least that is worth
+# opening. Shard boundaries depend on these and on the input alone.
 SPLIT_BYTES = 16 << 20
-# Splits of a plain file are alike and come by fours: of five, two workers do three one after the other.
-_BY = 4
+_SHARE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,7 @@ def read_splits(
 def _splits_of(source: str, index: int, stdin: BinaryIO | None, split_bytes: int) -> Iterator[Split]:
     if source != STDIN and Path(source).is_file() and probe(source) == "plain":
         size = Path(source).stat().st_size
-        # The last one goes to the end of the file, wherever that is by then.
-        count = max(1, round(size / split_bytes / _BY)) * _BY if size > split_bytes else 1
-        parts = split_ranges(source, target_bytes=-(-size // count), most=count)
+        parts = split_ranges(source, lambda start: _split_size(size - start, split_bytes, is_first=not start))
         for number, part in enumerate(parts, index):
             yield Split(number, source, part)
         return
@@ -116,6 +114,14 @@ def _splits_of(source: str, index: int, stdin: BinaryIO | None, split_bytes: int
             index, items, held = index + 1, [], 0
     if items:
         yield Split(index, source, items=items)
+
+
+def _split_size(left: int, most: int, *, is_first: bool) -> int | None:
+    """Bytes of the next split of a plain file of which so many are left; None for all, wherever the file ends then."""
+    least = most // _SHARE
+    if left <= (most if is_first else least + least // 2):
+        return None
+    return min(most, max(least, left // _SHARE))
 
 
 def process_split(split: Split, worker: Worker, paths: PartPaths, *, schema: "pa.Schema") -> SplitResult:

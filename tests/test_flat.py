@@ -13,7 +13,8 @@ from ifttool.errors import TokenizerError
 from ifttool.tokenizer import fast_load, flat, load
 from ifttool.tokenizer.fast_load import FastLoad
 from ifttool.tokenizer.flat import flat_encoder
-from ifttool.tokenizer.load import Tokenizer, load_tokenizer, locate_tokenizer
+from ifttool.tokenizer.load import Tokenizer, load_tokenizer
+from ifttool.tokenizer.locate import locate_tokenizer
 
 pytest.importorskip("fastokens")
 

@@ -211,18 +211,26 @@ def test_shards_depend_on_the_input_alone(tmp_path: Path, chats: Path, monkeypat
     ifttool.mask(chats, tmp_path / "many")
     ifttool.mask(chats, tmp_path / "many.parquet")
     shards = read_manifest(tmp_path / "many")["shards"]
-    assert [shard["path"] for shard in shards] == [f"data/train-{n:05d}-of-00004.parquet" for n in range(4)]
+    assert [shard["path"] for shard in shards] == [f"data/train-{n:05d}-of-00007.parquet" for n in range(7)]
     assert read_shards(tmp_path / "many") == read_shards(tmp_path / "one")
     assert read_provenance(tmp_path / "many") == read_provenance(tmp_path / "one")
     assert pq.read_table(tmp_path / "many.parquet") == pq.read_table(tmp_path / "one.parquet")
 
 
-@pytest.mark.parametrize(("size", "count"), [(0, 1), (1, 1), (16, 1), (17, 4), (74, 4), (90, 4), (115, 8), (200, 12)])
-def test_splits_of_a_file_are_alike_and_come_by_fours(tmp_path: Path, size: int, count: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "sizes"),
+    [
+        (1, [1]),
+        (16, [16]),
+        (17, [4.25, 4, 4, 4.75]),
+        (40, [10, 7.5, 5.625, 4.21875, 4, 4, 4.65625]),
+        (80, [16, 16, 12, 9, 6.75, 5.0625, 4, 4, 4, 3.1875]),
+    ],
+)
+def test_splits_of_a_file_take_a_quarter_of_what_is_left(tmp_path: Path, size: int, sizes: list[float]) -> None:
     (tmp_path / "in.jsonl").write_bytes(b"{}       \n" * (100 * size))
     splits = list(read_splits([str(tmp_path / "in.jsonl")], split_bytes=16_000))
-    assert len(splits) == count
-    assert max(split.size for split in splits) - min(split.size for split in splits) <= 10 * count
+    assert [split.size / 1000 for split in splits] == pytest.approx(sizes, abs=0.05)
 
 
 # --- whole or absent ----------------------------------------------------------------------------------

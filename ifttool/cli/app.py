@@ -11,7 +11,7 @@ from ifttool.cli.console import say
 from ifttool.cli.export import export
 from ifttool.cli.mask import mask
 from ifttool.cli.pack import pack
-from ifttool.cli.process import leave, open_streams
+from ifttool.cli.process import leave
 from ifttool.cli.render import render
 from ifttool.cli.run import DONE, INTERRUPTED, Ending, command, io_failed
 from ifttool.cli.run_recipe import run
@@ -76,7 +76,6 @@ def command_line() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    open_streams()
     Ending.by = leave
     try:
         command_line()

@@ -13,8 +13,6 @@ STDIN = "-"
 HEAD_BYTES = 16
 """How much of a file the detection below looks at."""
 
-# From here on the fast encoder of a large tokenizer is needed for certain.
-_LARGE_BYTES = 4 << 20
 _PARQUET_MAGIC = b"PAR1"
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 
@@ -150,8 +148,3 @@ def _identity(source: str) -> tuple[int, int] | str:
         return STDIN
     status = Path(source).stat()
     return status.st_dev, status.st_ino
-
-
-def is_large(sources: Sequence[str]) -> bool:
-    """Whether files are so large that the fast encoder of a tokenizer is needed for certain."""
-    return sum(Path(source).stat().st_size for source in sources if Path(source).is_file()) > _LARGE_BYTES

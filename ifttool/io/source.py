@@ -1,7 +1,7 @@
 """Rows of input files: streamed in constant memory, each with its exact place and bytes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -113,7 +113,7 @@ def read_rows(
             stream.close()
 
 
-def split_ranges(source: str, *, target_bytes: int, most: int | None = None) -> Iterator[ByteRange]:
+def split_ranges(source: str, target_bytes: Callable[[int], int | None]) -> Iterator[ByteRange]:
     """Cut a plain file at line ends into ranges of about ``target_bytes``.
 
     The cuts depend on the file and ``target_bytes`` alone, never on the number of workers. Reads
@@ -121,24 +121,25 @@ def split_ranges(source: str, *, target_bytes: int, most: int | None = None) -> 
 
     Args:
         source: A path of kind ``plain``.
-        target_bytes: A range ends with the first line that reaches this size.
-        most: How many ranges at most: the last one of so many goes to the end of the file. None for any number.
+        target_bytes: Given where a range begins, its size: it ends with the first line that reaches that. None for a
+            range that goes to the end of the file.
 
     Yields:
         Ranges that cover the file without gaps; none for an empty file.
     """
-    start, line, offset, next_line, number = 0, 1, 0, 1, 1
+    start, line, offset, next_line = 0, 1, 0, 1
+    target = target_bytes(start)
     with open_input(source) as stream:
         while chunk := stream.read(_COUNTED_BYTES):
             base = offset
             offset += len(chunk)
             newlines = np.frombuffer(chunk, dtype=np.uint8) == ord("\n")
-            while number != most and (cut := chunk.find(b"\n", max(0, start + target_bytes - 1 - base))) >= 0:
+            while target is not None and (cut := chunk.find(b"\n", max(0, start + target - 1 - base))) >= 0:
                 cut += 1
-                number += 1
                 before = next_line + int(np.count_nonzero(newlines[:cut]))
                 yield ByteRange(start=start, stop=base + cut, first_line=line)
                 start, line = base + cut, before
+                target = target_bytes(start)
             next_line += int(np.count_nonzero(newlines))
     if start < offset:
         yield ByteRange(start=start, stop=offset, first_line=line)

@@ -10,7 +10,7 @@ from ifttool.io.atomic import write_bytes_atomic
 from ifttool.io.inputs import STDIN, printable
 from ifttool.io.places import check_written, is_inside
 from ifttool.output import check_new_file, listed_rejects
-from ifttool.tokenizer.load import DEFAULT_TOKENIZER, locate_tokenizer
+from ifttool.tokenizer.locate import DEFAULT_TOKENIZER, locate_tokenizer
 
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 """What is read beside ``tokenizer.json``, where it is there."""

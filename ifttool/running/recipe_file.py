@@ -14,7 +14,7 @@ from ifttool.io.inputs import STDIN, printable
 from ifttool.nearest import nearest_name
 from ifttool.running.keys import flag, option_types, option_value
 from ifttool.template.sources import builtin_names
-from ifttool.tokenizer.load import DEFAULT_TOKENIZER
+from ifttool.tokenizer.locate import DEFAULT_TOKENIZER
 
 Inputs = str | Sequence[str] | Mapping[str, Any]
 PACK = "pack"

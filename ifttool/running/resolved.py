@@ -12,7 +12,7 @@ from ifttool.running.keys import flag, option_types
 from ifttool.running.recipe_file import PACK, Functions, Step
 from ifttool.running.toml_text import toml_text
 from ifttool.schema import FORMAT
-from ifttool.tokenizer.load import DEFAULT_TOKENIZER
+from ifttool.tokenizer.locate import DEFAULT_TOKENIZER
 
 
 def resolved_text(steps: Sequence[Step], functions: Functions, defaults: Mapping[str, Mapping[str, Any]]) -> str:

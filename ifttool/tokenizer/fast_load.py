@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ifttool.tokenizer.load import locate_tokenizer
+from ifttool.tokenizer.locate import locate_tokenizer
 
 
 class FastLoad:
@@ -45,6 +45,20 @@ class FastLoad:
     def _load(self) -> None:
         with suppress(BaseException):  # a Rust panic isn't an Exception
             self._loaded = _load_file(self._source)
+
+
+_ahead: dict[str, FastLoad] = {}
+
+
+def load_ahead(source: str) -> None:
+    """Begin to load the fast encoder of a tokenizer that is about to be asked for."""
+    _ahead[source] = FastLoad(source)
+    _ahead[source].start()
+
+
+def fast_load(source: str) -> FastLoad:
+    """What loads the fast encoder of a tokenizer: what :func:`load_ahead` began, or one that has yet to begin."""
+    return _ahead.pop(source, None) or FastLoad(source)
 
 
 def _load_file(source: str) -> Any:

@@ -6,7 +6,6 @@ Only ``tokenizer.json`` and plain configuration are read; nothing of a model fol
 import hashlib
 import os
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,11 @@ import tokenizers
 from tokenizers import AddedToken
 
 from ifttool.errors import TokenizerError
+from ifttool.tokenizer.locate import SOURCES, locate_tokenizer
 from ifttool.tokenizer.special_tokens import special_tokens
 
-DEFAULT_TOKENIZER = "default"
 _MAX_FILE_BYTES = 256 * 1024 * 1024
 _MAX_ID = 2**31 - 1
-_SOURCES = "give a folder that holds tokenizer.json, the file itself, or 'default'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +88,6 @@ def token_added_in_front(source: str) -> str | None:
     return with_added[0] if with_added[:1] != plain[:1] else None
 
 
-def locate_tokenizer(source: str) -> Path:
-    """The ``tokenizer.json`` that a source names.
-
-    Raises:
-        TokenizerError: There is none.
-    """
-    if source == DEFAULT_TOKENIZER and not Path(source).exists():
-        return Path(str(files("ifttool.tokenizer"))) / "default" / "tokenizer.json"
-    path = Path(source)
-    if path.is_dir():
-        path = path / "tokenizer.json"
-    if not path.is_file():
-        raise TokenizerError(f"no tokenizer at {source}", hint=_SOURCES)
-    return path
-
-
 def check_tokenizer_file(path: Path) -> None:
     """Make sure that a file is a ``tokenizer.json`` that can be used, without building the tokenizer.
 
@@ -158,10 +140,10 @@ def _refuse(raw: bytes, path: Path) -> None:
     try:
         spec = msgspec.json.decode(raw, type=_Spec)
     except msgspec.ValidationError as error:
-        raise TokenizerError(f"{path} isn't a tokenizer.json: it has no model", hint=_SOURCES) from error
+        raise TokenizerError(f"{path} isn't a tokenizer.json: it has no model", hint=SOURCES) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TokenizerError(
-            f"{path} isn't a tokenizer.json: it can't be read as JSON ({error})", hint=_SOURCES
+            f"{path} isn't a tokenizer.json: it can't be read as JSON ({error})", hint=SOURCES
         ) from error
     if spec.model.dropout:
         raise TokenizerError(

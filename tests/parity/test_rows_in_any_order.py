@@ -17,7 +17,7 @@ from ifttool.recipe import Recipe
 from ifttool.records import Conversation
 from ifttool.streams import conversations
 from ifttool.template.analyser import Analyser
-from ifttool.tokenizer.load import locate_tokenizer
+from ifttool.tokenizer.locate import locate_tokenizer
 from ifttool.worker import Worker, build_template
 from parity.conversations import Message, calling, result
 from parity.corpus import SPECIAL_TOKENS, all_names, fast_names, template_text
