@@ -55,6 +55,7 @@ docs: $(VENV)/.dev ## Write docs/commands.md anew, and the trainers and outputs 
 
 clean: ## Remove .venv and what the targets wrote
 	rm -rf $(VENV) $(DEMO_OUT) bench-out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find ifttool -name __pycache__ -exec rm -rf {} +
 
 $(VENV)/.created:
 	@test -n '$(PYTHON)' || { echo 'no Python 3.11 or newer found; name one: make PYTHON=/path/to/python3' >&2; exit 1; }
@@ -62,8 +63,10 @@ $(VENV)/.created:
 	$(PIP) install --quiet --upgrade 'pip>=25.1'
 	@touch $@
 
+# Pip compiles packages but not editable ones, and where writing byte code is forbidden every process would do it anew.
 $(VENV)/.installed: $(VENV)/.created pyproject.toml
 	$(PIP) install --quiet --editable .
+	$(BIN)/python -m compileall -qq ifttool
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed pyproject.toml

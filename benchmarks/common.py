@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import ROOT, Run
+from benchmarks.processes import ROOT, Run, compile_sources
 
 RESULTS = ROOT / "benchmarks" / "results"
 SCRATCH = Path(os.environ.get("BENCH_OUT", ROOT / "bench-out"))
@@ -146,6 +146,7 @@ def read_result(path: Path) -> dict[str, Any]:
 def script(name: str, description: str | None, body: Callable[[Options, Result], None]) -> None:
     """Run a script: options, measurements, JSON, verdicts."""
     options = parse_options(description)
+    compile_sources()
     result = Result(name, options)
     body(options, result)
     path = result.write()

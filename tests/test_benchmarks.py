@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import agents, common, data, report
+from benchmarks import agents, common, data, processes, report
 from benchmarks.__main__ import SCRIPTS
 from benchmarks.processes import run
 from helpers import ROOT, environment, run_python
@@ -47,6 +47,17 @@ def test_docs_show_everything() -> None:
 def test_committed_results_are_full_runs() -> None:
     sizes = {path.name: json.loads(path.read_bytes())["size"] for path in common.RESULTS.glob("*.json")}
     assert set(sizes.values()) <= {"full"}
+
+
+def test_no_side_compiles_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(processes, "ROOT", tmp_path)
+    for folder in ("ifttool/cli", "benchmarks"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "one.py").write_text("x = 1\n")
+    processes.compile_sources()
+    compiled = {path.parent.parent.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("one.*.pyc")}
+    assert compiled == {"ifttool/cli", "benchmarks"}
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
