@@ -15,17 +15,17 @@ Refuse = Callable[[Place, bytes | None, RowError, str], None]
 """Called for every row that is left out: place, bytes, reason, and ``rejected`` or ``dropped``."""
 
 
-def book_line(item: RawRow | SkippedLine, tally: Tally, refuse: Refuse) -> RawRow | None:
-    """Count a line; gives the row on it, or None for a blank line or one that was rejected while it was read."""
-    ledger = tally.of(item.place.source)
-    ledger.lines += 1
-    if isinstance(item, RawRow):
-        return item
+def book_lines(items: Sequence[RawRow | SkippedLine], tally: Tally) -> None:
+    """Count lines, at least one and all of one input."""
+    tally.of(items[0].place.source).lines += len(items)
+
+
+def book_skipped(item: SkippedLine, tally: Tally, refuse: Refuse) -> None:
+    """Book a line that was counted and gives no row: it is blank, or was rejected while it was read."""
     if item.error is None:
-        ledger.blanks += 1
+        tally.of(item.place.source).blanks += 1
     else:
         leave_out(item.place, None, item.error, tally, refuse, dropped=False)
-    return None
 
 
 class Shape(Protocol):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
-from ifttool.booking import Refuse, book_line, leave_out
+from ifttool.booking import Refuse, book_lines, book_skipped, leave_out
 from ifttool.errors import RowError
 from ifttool.io.source import read_rows
 from ifttool.ledger import Tally
@@ -22,15 +22,16 @@ def conversations(
     """Every readable conversation with its row; counts lines, blanks and rejects, but not what becomes of these."""
     for source in sources:
         for item in read_rows(source, stdin=stdin):
-            row = book_line(item, tally, refuse)
-            if row is None:
+            book_lines([item], tally)
+            if not isinstance(item, RawRow):
+                book_skipped(item, tally, refuse)
                 continue
             try:
-                conversation = read_conversation(row, recipe)
+                conversation = read_conversation(item, recipe)
             except RowError as error:
-                _leave_out(row, error, tally, refuse)
+                _leave_out(item, error, tally, refuse)
             else:
-                yield row, conversation
+                yield item, conversation
 
 
 def _keep(row: RawRow, samples: int, tally: Tally) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ifttool.arranging.draw import DUPLICATE, NOT_TAKEN, Chooser, Draw
 from ifttool.background import Background
-from ifttool.booking import Refuse, book_line, count_rows, count_samples, leave_out
+from ifttool.booking import Refuse, book_lines, book_skipped, count_rows, count_samples, leave_out
 from ifttool.crosscheck import CrossCheck
 from ifttool.encode import Encoded, Encoder, Flat, Sample, limit_turns
 from ifttool.errors import RowError, TemplateError
@@ -66,16 +66,20 @@ class _Batch(msgspec.Struct, gc=False):
         rows: The rows.
         samples: The samples of all rows.
         stops: For each row, the number of samples up to its last one.
+        chars: Characters of all samples.
     """
 
     rows: list[RawRow] = msgspec.field(default_factory=list)
     samples: list[Sample] = msgspec.field(default_factory=list)
     stops: list[int] = msgspec.field(default_factory=list)
+    chars: int = 0
 
     def add(self, row: RawRow, samples: Sequence[Sample]) -> None:
         self.rows.append(row)
         self.samples.extend(samples)
         self.stops.append(len(self.samples))
+        for sample in samples:
+            self.chars += len(sample.text)
 
     def by_row(self) -> Iterator[tuple[RawRow, range]]:
         """Each row, and which samples are its own."""
@@ -172,23 +176,21 @@ class Worker:
     ) -> Iterator[_Batch]:
         """Prepared rows, enough of them at a time to keep the encoder busy; books those that can't be prepared."""
         batch = _Batch()
-        chars = 0
         for handful in _handfuls(items):
+            book_lines(handful, tally)
             prepared = self._preparer.prepare_each([item for item in handful if isinstance(item, RawRow)], chooser)
             for item in handful:
-                row = book_line(item, tally, refuse)
-                if row is None:
+                if isinstance(item, SkippedLine):
+                    book_skipped(item, tally, refuse)
                     continue
                 samples = next(prepared)
                 if isinstance(samples, RowError):
-                    self._leave_out(row, samples, tally, refuse)
+                    self._leave_out(item, samples, tally, refuse)
                     continue
-                batch.add(row, samples)
-                for sample in samples:
-                    chars += len(sample.text)
-                if chars >= BATCH_CHARS:
+                batch.add(item, samples)
+                if batch.chars >= BATCH_CHARS:
                     yield batch
-                    batch, chars = _Batch(), 0
+                    batch = _Batch()
         if batch.rows:
             yield batch
 
