@@ -84,6 +84,7 @@ def run(
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **_OFFLINE, **(extra or {})}
     words = [str(word) for word in command]
+    os.sync()  # or one side's fsync waits for what another left to be written
     with tempfile.TemporaryFile() as said:
         start = time.perf_counter()
         process = subprocess.Popen(
