@@ -220,6 +220,7 @@ def test_shards_depend_on_the_input_alone(tmp_path: Path, chats: Path, monkeypat
 @pytest.mark.parametrize(
     ("size", "sizes"),
     [
+        (0, [0]),
         (1, [1]),
         (16, [16]),
         (17, [4.25, 4, 4, 4.75]),
