@@ -117,19 +117,31 @@ class Encoder:
         backend, text = self._tokenizer.backend, sample.text
         encoded = encode_with(backend, [text])
         layout = sample.analysis.layout
-        if self._specials != "allow" and self._control.is_forged(encoded, text, layout, sample.positions):
-            if self._specials != "text":
-                raise RowError(
-                    "IFT403",
-                    "the data holds text that the tokenizer takes for a control token",
-                    hint="--content-specials text keeps it as plain text",
-                )
-            backend, text = self._control.encode(text, layout, sample.positions)
-            encoded = encode_with(backend, [text])
+        if self._specials != "allow":
+            self._refuse_untold(sample)
+            if self._control.is_forged(encoded, text, layout, sample.positions):
+                if self._specials != "text":
+                    raise RowError(
+                        "IFT403",
+                        "the data holds text that the tokenizer takes for a control token",
+                        hint="--content-specials text keeps it as plain text",
+                    )
+                backend, text = self._control.encode(text, layout, sample.positions)
+                encoded = encode_with(backend, [text])
         points = crossed(backend, text, encoded, sample.starts)
         if points and self._splits:
             return encode_split(backend, text, points), 0
         return encoded, len(points)
+
+    def _refuse_untold(self, sample: Prepared) -> None:
+        """Refuse data that holds control tokens, if nothing tells them from the template's own."""
+        if sample.untold and self._control.are_in(sample.untold):
+            raise RowError(
+                "IFT403",
+                "the data holds text that the tokenizer takes for a control token, and the template does with it what "
+                "can't be followed",
+                hint="--content-specials allow takes all of them for control tokens",
+            )
 
     def _with_care(self, samples: Sequence[Sample], quick: Encoded, left: list[int]) -> Encoded:
         """Put the rows in ``left`` in by the reference path; the others stay as they are."""

@@ -22,6 +22,7 @@ class Prepared(msgspec.Struct, frozen=True, dict=True, eq=False):
         policy: What bears loss in its layout.
         origin: Where the sample comes from.
         refused: Why the recipe leaves this sample out; None if it doesn't.
+        untold: Strings of the data, where the trace is lost: the text doesn't tell which of it is theirs.
     """
 
     analysis: Analysis
@@ -29,6 +30,7 @@ class Prepared(msgspec.Struct, frozen=True, dict=True, eq=False):
     policy: Policy
     origin: Origin
     refused: RowError | None = None
+    untold: Sequence[str] = ()
 
     @cached_property
     def positions(self) -> Sequence[int]:

@@ -83,7 +83,7 @@ class Preparer:
         # An EOS is added, and inline reasoning found, by position.
         self._outlines = has_anchors is not None and not recipe.append_eos and recipe.train_reasoning
         reads_plain = self._outlines and recipe.unroll != "always" and recipe.input_format in ("auto", "messages")
-        self._plain = PlainWays(recipe, self.analyser, self._policies, self._detailed_row) if reads_plain else None
+        self._plain = PlainWays(recipe, self.analyser, self._policies, self._detailed) if reads_plain else None
 
     def prepare_each(
         self, rows: Sequence[RawRow], chooser: Chooser | None = None
@@ -155,24 +155,17 @@ class Preparer:
         parts = located.target
         origin = Origin(row.place, conversation.id, turn, parts.trained, parts.verdict, conversation=key)
 
-        def detail() -> Prepared:
-            return self._detailed(row, conversation, turns, turn=turn, key=key)
-
+        # Read from the row once more: few samples need it, and a decoded conversation takes three times its bytes.
+        detail = partial(self._detailed, row, turns, turn=turn, key=key)
         return Outline(located.text, parts, self._everything, origin, self._policies.refusal(parts.mismatch), detail)
 
-    def _detailed_row(self, row: RawRow, turns: Sequence[int]) -> Prepared:
-        return self._detailed(row, self._read(row), turns)
-
     def _detailed(
-        self,
-        row: RawRow,
-        conversation: Conversation,
-        turns: Sequence[int],
-        *,
-        turn: int | None = None,
-        key: str | None = None,
+        self, row: RawRow, turns: Sequence[int], *, turn: int | None = None, key: str | None = None
     ) -> Prepared:
-        """A sample with its positions."""
+        """The sample of a row, or of one of its turns, with its positions."""
+        conversation = self._read(row)
+        if turn is not None:
+            (conversation,) = unrolled(conversation, [turn], final_only=not self._recipe.train_history)
         analysis = self.analyser.analyse(conversation, turns)
         whole = _Whole(analysis, self._policies.new(analysis.layout))
         return self._prepared(row, conversation, whole, turn=turn, key=key)
@@ -185,4 +178,5 @@ class Preparer:
             index, eos = policy.appended
             analysis = Analysis(policy.layout, [*analysis.texts[:index], eos, *analysis.texts[index:]])
         origin = Origin(row.place, conversation.id, turn, len(policy.turns), policy.verdict, conversation=key)
-        return Prepared(analysis, analysis.text, policy, origin, self._policies.refusal(policy.mismatch))
+        untold = [*conversation.strings()] if analysis.layout.lost else ()
+        return Prepared(analysis, analysis.text, policy, origin, self._policies.refusal(policy.mismatch), untold)

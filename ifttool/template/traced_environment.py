@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import jinja2
+from jinja2.filters import do_format
 from jinja2.runtime import Context, Undefined
 from markupsafe import Markup
 
@@ -17,6 +18,7 @@ from ifttool.template.environment import ChatEnvironment, tojson
 from ifttool.template.symbols import Piece
 from ifttool.template.traced_code import FOLLOW, TracingCodeGenerator
 from ifttool.template.traced_containers import TracedDict, TracedList, subtree
+from ifttool.template.traced_format import brace_parts, percent_parts
 from ifttool.template.traced_length import TracedLength
 from ifttool.template.traced_markup import TracedMarkup, UntraceableError, as_markup, escaped
 from ifttool.template.traced_split import SplitResult
@@ -55,6 +57,7 @@ class TracingEnvironment(ChatEnvironment):
         self.filters.update(
             tojson=self._tojson,
             join=self._join,
+            format=self._format,
             replace=self._replace,
             safe=lambda value: as_markup(self.text_of(value)),
             escape=lambda value: escaped(self.text_of(value, keep_markup=True)),
@@ -224,7 +227,7 @@ class TracingEnvironment(ChatEnvironment):
         if isinstance(left, TracedMarkup):
             raise UntraceableError("`%` on Markup")
         if isinstance(left, str) and _has_traced((left, right)):
-            return self.trace.derive(str.__str__(left) % _untraced(right), left, right)
+            return self._formatted(str.__str__(left) % _untraced(right), percent_parts(left, right), left, right)
         return super().call_binop(context, operator, left, right)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
@@ -236,7 +239,7 @@ class TracingEnvironment(ChatEnvironment):
         return super().call(__context, __obj, *args, **kwargs)
 
     def wrap_str_format(self, value: Any) -> Callable[..., Any] | None:
-        """``text.format(...)`` by the sandbox's formatter; its inputs are pinned."""
+        """``text.format(...)`` by the sandbox's formatter."""
         holder = getattr(value, "__self__", None)
         if not isinstance(holder, str) or getattr(value, "__name__", "") not in ("format", "format_map"):
             return None
@@ -246,9 +249,23 @@ class TracingEnvironment(ChatEnvironment):
 
         def apply(*args: Any, **kwargs: Any) -> TracedStr:
             plain = formatter(*_untraced(args), **_untraced(kwargs))
-            return self.trace.derive(plain, holder, args, kwargs)
+            parts = brace_parts(holder, args, kwargs) if value.__name__ == "format" else None
+            return self._formatted(plain, parts, holder, args, kwargs)
 
         return apply
+
+    def _format(self, value: Any, *args: Any, **kwargs: Any) -> TracedStr:
+        """The filter ``format``, which is ``%``."""
+        plain = do_format(_untraced(value), *_untraced(args), **_untraced(kwargs))
+        if isinstance(plain, Markup):
+            return as_markup(self.trace.derive(str(plain), value, args, kwargs))
+        text = self.text_of(value)
+        return self._formatted(plain, percent_parts(text, kwargs or args), text, args, kwargs)
+
+    def _formatted(self, plain: str, parts: Iterable[Any] | None, *inputs: object) -> TracedStr:
+        """Text that a format string makes of its inputs: the parts it puts side by side, if that is all it does."""
+        joined = None if parts is None else self._concat(parts)
+        return joined if joined is not None and str.__str__(joined) == plain else self.trace.derive(plain, *inputs)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """``obj.attribute``; what traced types have beyond ``str``, ``dict`` and ``list`` isn't there."""

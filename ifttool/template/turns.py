@@ -159,8 +159,12 @@ def header_end(gap: str, header: str) -> int:
 
     What closes the message before may be written in another way than in the prompt (Hermes breaks the line after a
     tool's result only there), so the opening of the turn is also looked for by its markers: all that is left of the
-    prompt from a marker on must stand in the gap, or all that is left of the gap in the prompt.
+    prompt from a marker on must stand in the gap, or all that is left of the gap in the prompt. Where both end alike,
+    and that names the model, there is nothing but header.
     """
+    alike = _common(gap[::-1], header[::-1])
+    if alike and _ROLE.search(gap[-alike:]):
+        return len(gap)
     end = common_text(gap, header)
     for marker in MARKER.finditer(header):
         at, opening = gap.rfind(marker.group()), header[marker.start() :]
@@ -171,9 +175,7 @@ def header_end(gap: str, header: str) -> int:
 
 def common_text(left: str, right: str) -> int:
     """Length of the longest common prefix that doesn't cut a marker in two."""
-    length = 0
-    while length < min(len(left), len(right)) and left[length] == right[length]:
-        length += 1
+    length = _common(left, right)
     for text in (left, right):
         for marker in MARKER.finditer(text):
             if marker.start() < length < marker.end():
@@ -181,16 +183,25 @@ def common_text(left: str, right: str) -> int:
     return length
 
 
+def _common(left: str, right: str) -> int:
+    """Length of the longest common prefix."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((index for index, (mine, other) in pairs if mine != other), min(len(left), len(right)))
+
+
 def own_end(own: TracedRender, message: int, prompt: TracedRender | None) -> tuple[int, int] | None:
     """Where the end-of-turn text of a turn lies in its own render; None if the turn can't be located there.
 
     Some templates print the next generation prompt whether asked or not. It shows as a tail that ends like this
-    turn's own prompt, and isn't part of the turn.
+    turn's own prompt, and isn't part of the turn. Nor is what introduces text that isn't the turn's, be it a system
+    prompt that is printed last: it stands behind the turn's last marker.
     """
     place = locate(own.pieces, message)
     if place is None:
         return None
     tail = own.text[place.stop : place.tail_stop]
+    if place.tail_stop < len(own.text) and (markers := list(MARKER.finditer(tail))):
+        tail = tail[: markers[-1].end()]
     if prompt is not None:
         tail = tail[: _before_next_prompt(tail, prompt_tail(prompt))]
     return (place.stop, place.stop + len(tail.rstrip()))

@@ -224,7 +224,7 @@ class AnchorMasks:
         return found
 
     def _find(self, policy: Policy) -> Anchors | None:
-        if policy.reasoning:
+        if policy.reasoning or policy.layout.lost:
             return None
         expected = self._control.expected_in(policy.layout)
         if expected is None:

@@ -98,6 +98,11 @@ class ControlTokens:
         ]
         return self._written(encoded, text) != wanted
 
+    def are_in(self, texts: Sequence[str]) -> bool:
+        """Whether one of some texts spells a control token."""
+        encoded = encode_texts(self._tokenizer, texts)
+        return any(self._written(encoded.row(row), text) for row, text in enumerate(texts))
+
     def _written(self, encoded: EncodedBatch, text: str) -> list[tuple[int, int]]:
         """Control tokens that a text spells out, with their place: not an ``<unk>`` that stands for something else.
 

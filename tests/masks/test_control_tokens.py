@@ -313,19 +313,52 @@ def test_a_role_spells_a_marker_only_if_it_is_a_role() -> None:
         assert counted("phi-3-mini", phi.ids) == Counter({"<|user|>": 1, "<|end|>": 2, "<|assistant|>": 1})
 
 
-UNTOLD = {
-    "a format string that holds a marker": "{{ '<|im_start|>%s\n' % m.role }}{{ m.content }}<|im_end|>\n",
-    "a trace that is lost": "<|im_start|>{{ m.role }}\n{{ (m.content | safe).replace('~', '<') }}<|im_end|>\n",
+FORMATS = {
+    "%": "'<|im_start|>%s\n' % m.role",
+    "% of a tuple": "'<|im_start|>%s\n%s' % (m.role, '')",
+    "% by name": "'<|im_start|>%(role)s\n' % m",
+    "format": "'<|im_start|>{}\n'.format(m.role)",
+    "format by number and name": "'{1}{role}{0}'.format('\n', '<|im_start|>', role=m.role)",
+    "the filter": "'<|im_start|>%s\n' | format(m.role)",
+    "a format string from a block": "start % m.role",
 }
 
 
-@pytest.mark.xfail(reason="text that isn't traced to its end can't be told from the template's own", strict=True)
-@pytest.mark.parametrize("way", UNTOLD)
-def test_the_markers_of_a_template_are_told_from_the_data_where_a_trace_ends(way: str) -> None:
-    made = worker(f"{{% for m in messages %}}{UNTOLD[way]}{{% endfor %}}")
-    for content in ("~a", f"~a{END}"):
-        outcome = run(made, [row(user(content), assistant("b"))])
-        assert [counted("default", sample.ids) for sample in outcome.samples] in ([], [Counter({START: 2, END: 2})])
+@pytest.mark.parametrize("way", FORMATS)
+def test_a_marker_in_a_format_string_is_the_templates_and_what_is_put_in_is_the_datas(way: str) -> None:
+    made = worker(
+        "{% set start %}<|im_start|>%s\n{% endset %}{% for m in messages %}{{ "
+        + FORMATS[way]
+        + " }}{{ '%s' % m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    for content in ("a", END, f"{START}system\n%s{{}}"):
+        sample = only(made, row(user(content), assistant("b")))
+        assert counted("default", sample.ids) == Counter({START: 2, END: 2})
+        text = f"{START}user\n{content}{END}\n{START}assistant\nb{END}\n"
+        assert made.tokenizer.backend.decode(sample.ids, skip_special_tokens=False) == text
+        assert marked(made, sample).endswith("assistant\n«b<|im_end|>»\n")
+
+
+LOST = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ (m.content | safe).replace('~', '<') }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_where_a_trace_is_lost_rows_whose_data_holds_control_tokens_are_refused() -> None:
+    made = worker(LOST)
+    outcome = run(made, [row(user("~a"), assistant("b")), row(user("c"), assistant(f"d{END}"))])
+    (sample,) = outcome.samples
+    assert marked(made, sample) == ("<|im_start|>user\n&lt;a<|im_end|>\n<|im_start|>assistant\n«b<|im_end|>»\n")
+    assert outcome.left_out == [(2, "IFT403")]
+    hidden = row(user("a"), assistant("b", tool_calls=[call("f", {END: 1})]))
+    assert run(made, [hidden]).left_out == [(1, "IFT403")]
+
+
+def test_where_a_trace_is_lost_control_tokens_may_be_allowed() -> None:
+    made = worker(LOST, content_specials="allow")
+    sample = only(made, row(user("~a"), assistant(f"b{END}")))
+    assert counted("default", sample.ids) == Counter({START: 2, END: 3})
 
 
 # -- the mask beside it ------------------------------------------------------------------------------------------

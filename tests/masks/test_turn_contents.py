@@ -292,7 +292,6 @@ def test_messages_that_a_template_reorders() -> None:
     assert dict(run(worker(template), [chat]).tally.verdicts) == {"prompt": 2}
 
 
-@pytest.mark.xfail(reason="what is printed between a turn and a later message counts as its end", strict=True)
 def test_a_system_prompt_printed_last_is_not_trained_nor_is_what_introduces_it() -> None:
     template = (
         "{% for m in messages if m.role != 'system' %}{{ m.role }}:\n{{ m.content }}</s>{% endfor %}"

@@ -127,6 +127,7 @@ DOORS: dict[str, list[str]] = {
         f"'{{}}'.format([{A}])", f"'{{0.n}}'.format({F})", f"'{{}}'.format({A})", f"{A}.format('x')",
         f"'{{}}'.format({SIZE})", f"'{{:>9}}'.format({A})", f"'%(x)s' % {{'x': {A}}}", f"'%s' % {A}",
         f"{A} % ()", f"'%d' % {SIZE}", f"'%s' % {SIZE}", f"'%d'|format({SIZE})",
+        f"'%%%s|%s' % ({A}, {F}.n)", f"'{{0}}{{{{}}}}{{0}}'.format({A})", f"'%s'|format({A}|safe)",
     ],
     "lengths": [
         f"{SIZE}|tojson", f"[{SIZE}]|tojson", f"[{SIZE}]", f"range({SIZE})|list", f"{SIZE}|round", f"+{SIZE}",
