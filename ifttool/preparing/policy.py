@@ -180,12 +180,26 @@ def _closed(layout: Layout, eos: str) -> tuple[Layout, tuple[int, str] | None]:
             nodes=(*layout.nodes[:at], eos, *layout.nodes[at:]),
             blocks=(*layout.blocks[:at], block, *layout.blocks[at:]),
             roles=layout.roles,
-            turns=(*layout.turns[:-1], TurnLayout(last.message, runs, last.verdict, (at, at + 1))),
+            turns=(
+                *(_moved(turn, at) for turn in layout.turns[:-1]),
+                TurnLayout(last.message, runs, last.verdict, (at, at + 1)),
+            ),
             lost=layout.lost,
-            empty=frozenset(index for index in layout.empty if index < at),
+            empty=frozenset(index + (index >= at) for index in layout.empty),
         ),
         (at, eos),
     )
+
+
+def _moved(turn: TurnLayout, at: int) -> TurnLayout:
+    """A turn after a piece was put in: of messages that a template prints twice, some stands behind it."""
+
+    def moved(run: Run) -> Run:
+        start, stop = run
+        low = start + (start >= at)
+        return (low, max(low, stop + (stop > at)))
+
+    return TurnLayout(turn.message, tuple(map(moved, turn.runs)), turn.verdict, moved(turn.end_of_turn))
 
 
 def merged(runs: Iterable[Run]) -> tuple[Run, ...]:

@@ -286,7 +286,7 @@ class Analyser:
             own = self._template.render(messages[: turn + 1], tools)
         except RowError:
             return None
-        return judge_texts(full, own, prompt, turn)
+        return judge_texts(full, own, prompt, turn, data=conversation.strings())
 
     def _part(
         self, messages: Sequence[Message], tools: Any, *, add_generation_prompt: bool = False

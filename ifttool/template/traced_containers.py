@@ -91,7 +91,10 @@ def _looking(base: type, name: str) -> Any:
     inherited = getattr(base, name)
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        self._look()
+        # C code reads the other side of a comparison or a sum without asking it.
+        for container in (self, *args):
+            if isinstance(container, _Container):
+                container._look()
         return inherited(self, *args, **kwargs)
 
     return method

@@ -14,7 +14,7 @@ from itertools import accumulate
 
 from ifttool.records import Message
 from ifttool.template.chat_template import TracedRender
-from ifttool.template.symbols import Node, Piece, owner
+from ifttool.template.symbols import Node, Piece, is_fixed, owner
 
 # What looks like one control token where a tokenizer hasn't told: <|im_end|>, </s>, <end_of_turn>, [/INST].
 MARKER = re.compile(r"<[^<>\s]{1,60}>|\[/?[A-Z_]{2,}\]")
@@ -117,7 +117,13 @@ def locate(pieces: Sequence[Piece], message: int) -> _Located | None:
         return None
     ends = list(accumulate(len(piece.text) for piece in pieces))
     foreign_before = (i for i in range(own[0] - 1, -1, -1) if is_foreign(pieces[i].node, message))
-    owned_after = (i for i in range(own[-1] + 1, len(pieces)) if owner(pieces[i].node) is not None)
+    # The turn's own role isn't what follows it: it may be spelled in the end of the turn ('</' + role + '>').
+    owned_after = (
+        i
+        for i in range(own[-1] + 1, len(pieces))
+        if owner(pieces[i].node) is not None
+        and not (message_of(pieces[i].node) == message and is_fixed(pieces[i].node))
+    )
     before = next(foreign_before, None)
     after = next(owned_after, None)
     return _Located(
@@ -222,6 +228,13 @@ def _before_next_prompt(tail: str, header: str) -> int:
         return len(tail) - len(proper)
     markers = list(MARKER.finditer(tail))
     opening = tail[markers[-1].start() :] if markers else ""
-    if opening and header.endswith(opening) and tail != header and (opening != tail or opening.rstrip() != opening):
+    closes = opening == header and not _ROLE.search(opening)  # no prompt at all: it closed the message before
+    if (
+        opening
+        and not closes
+        and header.endswith(opening)
+        and tail != header
+        and (opening != tail or opening.rstrip() != opening)
+    ):
         return markers[0].end() if len(markers) > 1 else 0
     return len(tail)

@@ -213,6 +213,12 @@ class AnchorMasks:
             header_ids += near.header_ids
             header_open += near.header_open
             blocks |= near.blocks
+        # Turns of which one begins inside of another, as one with the verdict `prompt` may.
+        places = [
+            (len(expected) if number == _ROW_END else number, step) for number, step in zip(base, add, strict=True)
+        ]
+        if places != sorted(places):
+            return None
         return Anchors(expected, base, add, header_base, header_add, header_ids, header_open, blocks)
 
     def _own(self, part: Layout) -> tuple[int, ...] | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from ifttool.template.trajectory.affine import Affine
 from ifttool.template.trajectory.program import Consulted, Loop, Program, Row, UnfollowedError
 from ifttool.template.trajectory.scan import Scan, State
 from ifttool.template.trajectory.segment import Segment
@@ -78,6 +79,7 @@ class Beginnings:
         owned: Whether each of them prints something of the data.
         reach: How many messages back one of them prints something of.
         tops: How many segments stand before it, outside of loops.
+        apart: Messages of which something is printed outside of it.
 
     Raises:
         UnfollowedError: It isn't one loop that prints messages, in order and to the last.
@@ -128,6 +130,12 @@ class Beginnings:
         self.tops = sum(not stage.loop for stage in self.before)
         self.lead = tuple(stage.segments[0].out for stage in self.before if not stage.loop)
         self.trail = tuple(stage.segments[0].out for stage in self.after)
+        self.apart = frozenset(
+            index.value(item=-1, count=count, state=stage.states[0]) if isinstance(index, Affine) else index
+            for stage in (*self.before, *self.after)
+            for segment in stage.segments
+            for index in segment.printed
+        )
         self._groups: dict[Any, Group] = {}
         self._entries: dict[Any, State] = {}
         self._tails: dict[bool, Segment] = {}

@@ -4,6 +4,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+from ifttool.template.traced_length import TracedLength
 from ifttool.template.tracing import Trace
 from ifttool.template.trajectory.affine import Affine, IntGuard, Quotient, constant, variable
 
@@ -39,7 +40,7 @@ class TracedInt:
     def _compare(self, test: str, other: object) -> Any:
         if isinstance(other, TracedInt):
             return self.ask(test, other.form, other._value)
-        if isinstance(other, int):
+        if isinstance(other, int | TracedLength):
             return self.ask(test, constant(int(other)), int(other))
         if isinstance(other, float):
             return {"==": operator.eq, "<": operator.lt, "<=": operator.le}[test](int(self), other)
@@ -52,8 +53,7 @@ class TracedInt:
         return hash(int(self))
 
     def __eq__(self, other: object) -> Any:
-        answer = self._compare("==", other)
-        return False if answer is NotImplemented else answer
+        return self._compare("==", other)
 
     def __lt__(self, other: object) -> Any:
         return self._compare("<", other)

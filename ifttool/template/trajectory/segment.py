@@ -72,6 +72,7 @@ class Segment:
         reads: Namespace keys that its guards and numbers read.
         writes: Namespace keys it sets.
         reach: How many messages back it prints something of.
+        printed: Indices of the messages it prints something of.
     """
 
     def __init__(self, recorded: Recorded, number: int, out: int, way: Any, roles: Mapping[Any, str]) -> None:
@@ -93,8 +94,8 @@ class Segment:
         self.counts = self.is_open or any(form.mentions("n") for guard in self.guards for form in _forms(guard))
         self.counts |= any(isinstance(value, Affine) and value.mentions("n") for _, value in self._effects)
         self.asks = any(isinstance(guard, FlagGuard) for guard in self.guards)
-        indices = (index for node in self.nodes for index in message_indices(node))
-        self.reach = max((-index.constant for index in indices if isinstance(index, Affine)), default=0)
+        self.printed = tuple(dict.fromkeys(index for node in self.nodes for index in message_indices(node)))
+        self.reach = max((-index.constant for index in self.printed if isinstance(index, Affine)), default=0)
         self.owned = any(owner(node) is not None for node in self.nodes)
         self.is_silent = not self.nodes
         # Nothing but the question for a generation prompt decides whether it comes next.

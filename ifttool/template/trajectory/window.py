@@ -147,6 +147,8 @@ class _Around:
         position = turn - start
         if position < 0:
             raise UnfollowedError("a turn isn't printed by the loop over messages")
+        if turn in beginnings.apart:
+            raise UnfollowedError("a turn is printed outside of the loop over messages")
         low = position - 1
         while low > 0 and not owned[low]:
             low -= 1
