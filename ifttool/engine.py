@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
-from ifttool.errors import RowError, RunError
+from ifttool.errors import RowError, RunError, UsageError
 from ifttool.hands import Hand, Job, Outcome, copies
 from ifttool.io.source import SkippedLine
 from ifttool.records import RawRow
@@ -41,6 +41,19 @@ class Task(Job[SplitResult]):
 def default_workers() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def number_of_workers(given: int | None) -> int:
+    """How many processes are asked for; None stands for all cores.
+
+    Raises:
+        UsageError: It isn't a number of processes.
+    """
+    if given is None:
+        return default_workers()
+    if not isinstance(given, int) or given < 1:
+        raise UsageError(f"--workers can't be {given!r}", hint="give 1 or more")
+    return given
 
 
 class Crew:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ifttool.api_types import OnProgress
 from ifttool.arranging.phase import Phase
 from ifttool.arranging.spec import Arrangement
-from ifttool.engine import Crew, Task, default_workers
+from ifttool.engine import Crew, Task, number_of_workers
 from ifttool.io.input_digests import InputDigests
 from ifttool.io.sizes import is_large
 from ifttool.ledger import SourceLedger, Tally
@@ -86,7 +86,7 @@ def run_shards(
             nothing was written.
         RunError: I/O failed; nothing of this run is left but what ``rejects`` holds.
     """
-    workers = workers or default_workers()
+    workers = number_of_workers(workers)
     is_much = is_large(sources)
     worker = Worker(recipe, eager=is_much, fast=fast)
     worker.check_fit()

@@ -9,7 +9,7 @@ from ifttool.arranging.phase import check_arrangement
 from ifttool.arranging.spec import Arrangement
 from ifttool.errors import UsageError
 from ifttool.io.atomic import REFUSED
-from ifttool.io.inputs import STDIN, printable
+from ifttool.io.inputs import STDIN, printable, refuse_unwritable
 from ifttool.io.places import check_written, is_inside
 from ifttool.layouts import COLUMNS
 from ifttool.output import FileSink, FolderSink, Sink, listed_rejects
@@ -85,6 +85,7 @@ class Target:
                 :func:`ifttool.arranging.phase.check_arrangement`.
         """
         check_arrangement(arrangement, sources, is_file=self.is_file)
+        refuse_unwritable(str(self.path))
         if self.is_file:
             refused = self.path.with_name(f"{self.path.stem}.{REFUSED}")
             places = {"-o": self.path, "the list of rejected rows": self.rejects, "that of a refused run": refused}

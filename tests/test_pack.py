@@ -380,7 +380,15 @@ def test_places_that_cannot_be_used(masked: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"length": 0}, {"window": 0}, {"seed": -1}, {"shards": 0}, {"layout": "axolotl"}, {"overlong": "truncate"}],
+    [
+        {"length": 0},
+        {"length": 1 << 64},
+        {"window": 0},
+        {"seed": -1},
+        {"shards": 0},
+        {"layout": "axolotl"},
+        {"overlong": "truncate"},
+    ],
 )
 def test_options_that_cannot_be_used(masked: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"--{next(iter(options))} can't be"):

@@ -296,6 +296,10 @@ def test_a_damaged_stream_leaves_no_shards(tmp_path: Path, chats: Path) -> None:
         ({"format": "csv"}, UsageError, "--format can't be 'csv'"),
         ({"max_rejects": "some"}, UsageError, "--max-rejects can't be 'some'"),
         ({"max_length": 1}, UsageError, "max-length can't be 1"),
+        ({"workers": -1}, UsageError, "--workers can't be -1"),
+        ({"workers": 0}, UsageError, "--workers can't be 0"),
+        ({"workers": 1.5}, UsageError, "--workers can't be 1.5"),
+        ({"workers": "2"}, UsageError, "--workers can't be '2'"),
         ({"date": "tomorrow"}, UsageError, "--date 'tomorrow' isn't a date"),
     ],
 )
@@ -307,6 +311,12 @@ def test_refused_before_anything_is_written(
     assert message in str(raised.value)
     assert sorted(files(tmp_path)) == ["tiny.jsonl"]
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_no_manifest_can_name(tmp_path: Path, tiny: Path) -> None:
+    with pytest.raises(UsageError, match=r"out\\udcff isn't UTF-8"):
+        ifttool.mask(tiny, tmp_path / "out\udcff")
+    assert sorted(files(tmp_path)) == ["tiny.jsonl"]
 
 
 def test_a_format_that_contradicts_the_name(tmp_path: Path, tiny: Path) -> None:

@@ -66,7 +66,7 @@ def test_every_flag_has_its_key(name: str, shell: Any) -> None:
         ('max-length = "9"', "recipe.toml: max-length must be a whole number, not a string", ""),
         ("unroll = true", "recipe.toml: unroll must be a string, not true or false", ""),
         ("train-reasoning = 1", "recipe.toml: train-reasoning must be true or false, not a whole number", ""),
-        ("date = 2026-01-31", "recipe.toml: date must be a string, not that", ""),
+        ("date = 2026-01-31", "recipe.toml: date must be a string, not that", 'write it as "2026-01-31"'),
         ('turn-tokens = "x"', "recipe.toml: turn-tokens: --turn-tokens can't be 'x'", "MIN:MAX"),
         ("template-kwargs = {messages = 1}", "recipe.toml: template-kwargs: --template-kwargs can't set messages", ""),
         ("template-kwargs = {day = 2026-01-31}", "recipe.toml: template-kwargs: dates are strings here", ""),
@@ -79,7 +79,8 @@ def test_every_flag_has_its_key(name: str, shell: Any) -> None:
     ],
 )
 def test_what_a_recipe_cant_say(folder: Path, text: str, message: str, hint: str) -> None:
-    path = write(folder, f'output = "out"\n{text}')
+    inputs = "" if "inputs" in text else 'inputs = "data/chats.jsonl"\n'
+    path = write(folder, f'{inputs}output = "out"\n{text}')
     with pytest.raises(UsageError) as caught:
         recipe_steps(path)
     assert message in caught.value.message
@@ -92,8 +93,10 @@ def test_recipes_that_arent_there_or_name_no_output(folder: Path, cli: RunCli) -
     done = cli("run", write(folder, 'inputs = "data/chats.jsonl"'))
     assert done.code == 2
     assert "recipe.toml: output is missing" in done.err
+    with pytest.raises(UsageError, match=r"recipe\.toml: inputs is missing"):
+        recipe_steps(write(folder, 'output = "out"'))
     with pytest.raises(UsageError, match="has two outputs, of mask and of pack"):
-        recipe_steps(write(folder, 'output = "a"\n[pack]\noutput = "b"\nlength = 9'), "c")
+        recipe_steps(write(folder, 'inputs = "-"\noutput = "a"\n[pack]\noutput = "b"\nlength = 9'), "c")
 
 
 # --- runs -------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ import lzma
 import os
 import re
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -328,6 +330,22 @@ def test_file_that_grows_while_it_is_read(tmp_path: Path) -> None:
         list(rows)
 
 
+def test_a_named_pipe_that_is_written_to_more_than_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def fill() -> None:
+        with pipe.open("wb", buffering=0) as file:
+            for _ in range(3):
+                file.write(ROW + b"\n")
+                time.sleep(0.05)
+
+    writer = threading.Thread(target=fill)
+    writer.start()
+    assert len(rows_of(str(pipe))) == 3
+    writer.join()
+
+
 def test_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="can't read"):
         rows_of(str(tmp_path / "gone.jsonl"))
@@ -499,6 +517,8 @@ def test_patterns_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Path("a.jsonl").touch()
     Path("link.jsonl").symlink_to("a.jsonl")
     Path("dir").mkdir()
+    Path("leads.nowhere").symlink_to("gone")
+    Path("not\udcff.utf8").touch()
     for patterns, message in (
         (["*.gz"], "no file matches"),
         (["gone.jsonl"], "there is no file"),
@@ -507,6 +527,8 @@ def test_patterns_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (["a.jsonl", "?.jsonl"], "same input"),
         (["*.jsonl"], "same input"),
         (["-", "-"], "same input"),
+        (["*.nowhere"], "can't read leads.nowhere: No such file"),
+        (["*.utf8"], r"the name not\\udcff.utf8 isn't UTF-8"),
     ):
         with pytest.raises(UsageError, match=message):
             expand_inputs(patterns)

@@ -31,13 +31,14 @@ def expand_inputs(patterns: Sequence[str]) -> list[str]:
         Paths as written or as matched, without duplicates.
 
     Raises:
-        UsageError: A pattern matches nothing, a path is a directory, or a file comes twice (also
+        UsageError: A pattern matches nothing, a path is a directory or isn't UTF-8, or a file comes twice (also
             through a link or overlapping globs): its rows would silently count double.
     """
     sources: list[str] = []
     seen: dict[tuple[int, int] | str, str] = {}
     for pattern in patterns:
         for source in _expand(pattern):
+            refuse_unwritable(source)
             identity = _identity(source)
             if identity in seen:
                 raise UsageError(
@@ -47,6 +48,18 @@ def expand_inputs(patterns: Sequence[str]) -> list[str]:
             seen[identity] = source
             sources.append(source)
     return sources
+
+
+def refuse_unwritable(path: str) -> None:
+    """Refuse a path that no manifest can name.
+
+    Raises:
+        UsageError: It isn't UTF-8.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the name {printable(path)} isn't UTF-8", hint="rename it: manifests are UTF-8") from None
 
 
 def detect_kind(head: bytes, source: str) -> str:
@@ -146,5 +159,8 @@ def _expand(pattern: str) -> list[str]:
 def _identity(source: str) -> tuple[int, int] | str:
     if source == STDIN:
         return STDIN
-    status = Path(source).stat()
+    try:
+        status = Path(source).stat()
+    except OSError as error:  # a link that leads nowhere, which a pattern matches
+        raise UsageError(f"can't read {printable(source)}: {error.strerror}") from None
     return status.st_dev, status.st_ino

@@ -6,6 +6,9 @@ from typing import Any
 from ifttool.errors import UsageError
 from ifttool.packing.schema import LAYOUTS, Layout
 
+# Numbers of tokens and rows are 32 bits in what trainers read.
+_MOST = (1 << 31) - 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackOptions:
@@ -35,14 +38,16 @@ class PackOptions:
             raise UsageError(f"--layout can't be {self.layout!r}", hint=f"choose {_choice(*LAYOUTS)}")
         if self.overlong not in ("drop", "error"):
             raise UsageError(f"--overlong can't be {self.overlong!r}", hint="choose drop or error")
-        for name, value, least in (
-            ("length", self.length, 1),
-            ("window", self.window, 1),
-            ("seed", self.seed, 0),
-            ("shards", self.shards, 1),
+        for name, value, least, most in (
+            ("length", self.length, 1, _MOST),
+            ("window", self.window, 1, _MOST),
+            ("seed", self.seed, 0, None),
+            ("shards", self.shards, 1, _MOST),
         ):
             if value is not None and value < least:
                 raise UsageError(f"--{name} can't be {value}", hint=f"give {least} or more")
+            if value is not None and most is not None and value > most:
+                raise UsageError(f"--{name} can't be {value}", hint=f"give {most} or less")
 
     @property
     def form(self) -> Layout:

@@ -4,6 +4,7 @@ import inspect
 import json
 import types
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ifttool.errors import UsageError
@@ -44,7 +45,8 @@ def option_value(value: Any, kind: Any, *, name: str, place: str) -> Any:
     wanted = _toml_types(kind)
     if type(value) not in wanted and not (float in wanted and type(value) is int):
         names = " or ".join(_NAMES[one] for one in wanted)
-        raise UsageError(f"{place} must be {names}, not {_NAMES.get(type(value), 'that')}")
+        hint = 'dates are strings here: write it as "2026-01-31"' if isinstance(value, date) else ""
+        raise UsageError(f"{place} must be {names}, not {_NAMES.get(type(value), 'that')}", hint=hint)
     try:
         if name == "template_kwargs":
             return _mapping(value)

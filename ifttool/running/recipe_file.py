@@ -76,7 +76,9 @@ def _steps(table: dict[str, Any], file: "_File", functions: Functions, *, output
         raise UsageError(f"{file.name} has two outputs, of {command} and of {PACK}", hint="name both in the file")
     kinds = {"inputs": Inputs, "output": str} | option_types(functions[command])
     values = file.values(table, kinds, prefix="", others=("command", PACK))
-    inputs = file.inputs(values.pop("inputs", STDIN))
+    if "inputs" not in values:
+        raise UsageError(f"{file.name}: inputs is missing", hint='name files, or "-" for standard input')
+    inputs = file.inputs(values.pop("inputs"))
     target = output or file.output(values, prefix="")
     values.pop("output", None)
     steps = [Step(command, inputs, target, values)]

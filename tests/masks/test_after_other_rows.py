@@ -4,6 +4,7 @@ Every row is done again by the reference path (``verify="all"``), which remember
 mask differ, and where the text isn't what Jinja prints.
 """
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from ifttool.recipe import Recipe
 from ifttool.template.layout import Layout, TurnLayout
 from ifttool.template.symbols import Leaf
 from ifttool.template.turns import Verdict
-from masks.generators import Row, assistant, call, marked, only, row, run, system, tool, user, worker
+from masks.generators import Row, assistant, built_in, call, marked, only, row, run, system, tool, user, worker
 
 PROMPT = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 LOOP = (
@@ -204,3 +205,16 @@ def test_what_closes_a_message_is_no_prompt_where_a_template_has_none() -> None:
         "<|im_start|>user\nb<|im_end|>\n«<|im_start|>assistant\ny\n<|im_end|>»\n"
     )
     assert outcome.tally.findings["IFT504"] == 0
+
+
+def test_memory_grows_with_the_turns_and_not_with_their_square() -> None:
+    made = worker(built_in("qwen3"))
+    run(made, [row(user("a"), assistant("b"))])
+    peaks = []
+    for turns in (750, 1500):
+        messages = [message for turn in range(turns) for message in (user(f"q{turn}"), assistant("a"))]
+        tracemalloc.start()
+        run(made, [row(*messages)])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 2.5 * peaks[0]

@@ -20,6 +20,22 @@ from ifttool.template.trajectory.scan import Scan, State
 from ifttool.template.trajectory.segment import Segment
 from ifttool.template.trajectory.walk import Stage, walk_loop
 
+# How many segments of groups are kept. A turn is compared with beginnings that lie near it, and there may be as many
+# groups as turns, each as long as the conversation.
+_MOST_KEPT = 1 << 20
+
+
+class _Always:
+    """The namespaces before each item of a loop that sets none."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def __getitem__(self, position: int) -> State:
+        return self._state
+
 
 @dataclass(slots=True)
 class Group:
@@ -39,7 +55,7 @@ class Group:
     state: State
     segments: list[Segment]
     faces: list[int]
-    states: list[State]
+    states: list[State] | _Always
     checked: int
     cursor: int = 0
     diverged: int | None = None
@@ -285,7 +301,10 @@ class Beginnings:
             elif self._writes:
                 group = Group(entry, [], [], [entry], 0)
             else:
-                group = Group(entry, main.segments, self.outs, [entry] * len(main.segments), 0)
+                group = Group(entry, main.segments, self.outs, _Always(entry), 0)
+            if len(self._groups) * len(main.segments) > _MOST_KEPT:
+                self._groups.clear()
+                self._by_loud.clear()
             self._groups[key] = group
         self._groups[id(entry)] = group  # entries live as long as the groups
         return group
@@ -321,6 +340,7 @@ class Beginnings:
         return bisect_left(self._touchy, min(here, there) - near - self.indices.start, key=itemgetter(0))
 
     def _extend_with_states(self, group: Group, size: int, count: int, asks: bool) -> None:
+        assert isinstance(group.states, list)
         touchy = dict(self._touchy)
         for position in range(group.checked, size):
             known, item, state = self.main.segments[position], self.indices[position], group.states[position]
