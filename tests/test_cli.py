@@ -279,6 +279,9 @@ def test_rejects_of_streams(tmp_path: Path, cli: RunCli) -> None:
     done = cli("unroll", BAD, "-o", tmp_path / "rows.jsonl", "--max-rejects", "5")
     assert done.code == 0
     assert len((tmp_path / "rows.jsonl").read_bytes().splitlines()) == 9
+    done = cli("unroll", BAD, "--rejects", "-")
+    assert (done.code, done.out) == (2, "")
+    assert "rejected rows can't go to standard output" in done.err
 
 
 def test_the_template_refuses_in_its_own_words(tmp_path: Path, cli: RunCli) -> None:

@@ -50,7 +50,8 @@ ShardCount = Annotated[
     typer.Option(
         "--shards",
         metavar="N",
-        help="Shards of each split, with equally many packs. [default: one for every 50 million tokens]",
+        help="Shards of each split, with equally many packs; no more than packs. "
+        "[default: one for every 50 million tokens]",
         show_default=False,
     ),
 ]

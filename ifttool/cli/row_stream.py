@@ -12,7 +12,7 @@ from ifttool.api import Rows
 from ifttool.api_types import OnReject
 from ifttool.cli.console import RejectReporter, say, summarize
 from ifttool.cli.run import DATA, DONE
-from ifttool.errors import RowError
+from ifttool.errors import RowError, UsageError
 from ifttool.io.atomic import atomic_writer
 from ifttool.io.places import check_written
 from ifttool.ledger import reject_line
@@ -56,6 +56,8 @@ def write_rows(
         The exit code.
     """
     tolerance = Tolerance.parse(max_rejects)
+    if rejects == Path("-"):
+        raise UsageError("rejected rows can't go to standard output", hint="give --rejects a file")
     encode = _text if text_only else msgspec.json.Encoder().encode
     reporter = RejectReporter(quiet=quiet)
     with ExitStack() as stack:

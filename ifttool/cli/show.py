@@ -137,7 +137,7 @@ def show(
         return _compare(sources, options, against, choice=choice, limit=limit, printer=printer)
     shown = 0
     items = _items(sources, options, choice, finished=finished, tokenizer=tokenizer)
-    for item in islice(items, limit or None):
+    for item in islice(items, min(limit, sys.maxsize) or None):
         printer.item(item)
         shown += 1
     if not shown:
