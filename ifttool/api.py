@@ -294,8 +294,7 @@ def run(
         The outcome of each step. A repeated run writes the bytes of the first one.
 
     Raises:
-        UsageError: The recipe can't be used, or anything it names.
-        InputChanged: An input of a manifest isn't what it was.
+        UsageError: The recipe can't be used, or anything it names; an input of a manifest isn't what it was.
         RunError: I/O failed.
     """
     from ifttool.arranging.mixture import expand_mixture  # noqa: PLC0415

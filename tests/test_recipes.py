@@ -17,7 +17,7 @@ from helpers import RunCli, chat, jsonl, read_manifest
 from ifttool.api import STEPS, recipe_steps
 from ifttool.cli import app
 from ifttool.cli.pack import pack
-from ifttool.errors import InputChanged, UsageError
+from ifttool.errors import UsageError
 from ifttool.running.depfile import escaped, write_depfile
 from ifttool.running.keys import option_types
 from ifttool.running.toml_text import toml_text
@@ -281,7 +281,7 @@ def test_what_a_manifest_cant_repeat(folder: Path, monkeypatch: pytest.MonkeyPat
     assert (done.code, "a manifest doesn't say where to write" in done.err) == (2, True)
     data = (folder / "data" / "chats.jsonl").read_bytes()
     (folder / "data" / "chats.jsonl").write_bytes(data + data)
-    with pytest.raises(InputChanged, match="has changed since the run"):
+    with pytest.raises(UsageError, match="has changed since the run"):
         ifttool.run(manifest, "again")
     (folder / "data" / "chats.jsonl").rename(folder / "chats.jsonl")
     with pytest.raises(UsageError, match=r"data/chats\.jsonl isn't there"):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ifttool.arranging.spec import Arrangement
-from ifttool.errors import InputChanged, UsageError
+from ifttool.errors import UsageError
 from ifttool.io.input_digests import InputDigest, digest_input
 from ifttool.io.inputs import STDIN, printable
 from ifttool.manifest import changed_versions, read_manifest
@@ -43,8 +43,7 @@ def read_replay(path: Path, output: Path, *, force: bool) -> Replay:
     """The run that wrote a manifest, to be done again into another place.
 
     Raises:
-        UsageError: The manifest can't be used, its tokenizer is another one now, or an input was a stream.
-        InputChanged: An input isn't what it was.
+        UsageError: The manifest can't be used, its tokenizer or an input is another one now, or an input was a stream.
     """
     manifest = read_manifest(path)
     try:
@@ -105,4 +104,4 @@ def _check_inputs(digests: Mapping[str, InputDigest]) -> None:
                 f"{shown} isn't there", hint="paths in a manifest are as the run saw them: go to its folder"
             )
         if digest_input(source) != digest:
-            raise InputChanged(f"{shown} has changed since the run", hint="give the command anew to use it as it is")
+            raise UsageError(f"{shown} has changed since the run", hint="give the command anew to use it as it is")
