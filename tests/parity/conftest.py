@@ -1,10 +1,12 @@
 """Fixtures of the parity tests."""
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from ifttool.tokenizer.locate import locate_tokenizer
 from parity.conversations import Chat
 
 
@@ -24,3 +26,14 @@ def transformers_text() -> Iterator[Callable[[str, Chat, bool], str | None]]:
 
     with oracle.standing_clock():
         yield text
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """That of the package, and one whose added tokens take the white space around them."""
+    spec = json.loads(locate_tokenizer("default").read_bytes())
+    for token in spec["added_tokens"]:
+        token |= {"lstrip": True, "rstrip": True}
+    folder = tmp_path_factory.mktemp("eating")
+    (folder / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
+    return "default", str(folder)

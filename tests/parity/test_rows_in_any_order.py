@@ -17,7 +17,6 @@ from ifttool.recipe import Recipe
 from ifttool.records import Conversation
 from ifttool.streams import conversations
 from ifttool.template.analyser import Analyser
-from ifttool.tokenizer.locate import locate_tokenizer
 from ifttool.worker import Worker, build_template
 from parity.conversations import Message, calling, result
 from parity.corpus import SPECIAL_TOKENS, all_names, fast_names, template_text
@@ -111,24 +110,15 @@ def said_by(analyser: Analyser, conversation: Conversation, turns: Sequence[int]
         return error.code, error.message
 
 
-@pytest.fixture(scope="module")
-def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """That of the package, and one whose added tokens take the white space around them."""
-    spec = json.loads(locate_tokenizer("default").read_bytes())
-    for token in spec["added_tokens"]:
-        token |= {"lstrip": True, "rstrip": True}
-    folder = tmp_path_factory.mktemp("eating")
-    (folder / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
-    return "default", str(folder)
-
-
-def check_rows(name: str, tokenizers: Sequence[str], folder: Path, *, tools: bool, count: int) -> None:
-    chance = random.Random(f"{name} {tools}")
+def check_rows(
+    text: str, tokenizers: Sequence[str], folder: Path, chance: random.Random, *, tools: bool, count: int
+) -> None:
+    """Put random rows through a worker on the text of a template."""
     options = chance.choice(OPTIONS)
     flags = chance.random() < 0.1
     recipe = Recipe(
-        template=template_text(name),
-        template_name=name,
+        template=text,
+        template_name="test",
         tokenizer=chance.choice(tokenizers),
         date="2026-01-15",
         verify="all",
@@ -155,7 +145,7 @@ def _without_memory(*arguments: Any, has_anchors: Any, **named: Any) -> Preparer
 @pytest.mark.parametrize("tools", [False, True])
 @pytest.mark.parametrize("name", fast_names())
 def test_rows_in_any_order(name: str, tools: bool, tokenizers: tuple[str, str], tmp_path: Path) -> None:
-    check_rows(name, tokenizers, tmp_path, tools=tools, count=40)
+    check_rows(template_text(name), tokenizers, tmp_path, random.Random(f"{name} {tools}"), tools=tools, count=40)
 
 
 @pytest.mark.parity
@@ -164,4 +154,4 @@ def test_rows_in_any_order(name: str, tools: bool, tokenizers: tuple[str, str], 
 def test_rows_in_any_order_on_all_templates(
     name: str, tools: bool, tokenizers: tuple[str, str], tmp_path: Path
 ) -> None:
-    check_rows(name, tokenizers, tmp_path, tools=tools, count=60)
+    check_rows(template_text(name), tokenizers, tmp_path, random.Random(f"{name} {tools}"), tools=tools, count=60)
