@@ -10,7 +10,7 @@ import pytest
 
 import ifttool
 from helpers import SAMPLES, RunCli, chat, edit_manifest, jsonl, read_manifest, rewrite, sign
-from ifttool.errors import InputChanged, UsageError
+from ifttool.errors import UsageError
 from ifttool.packing.schema import LAYOUTS
 
 SHARD = "data/train-00000-of-00001.parquet"
@@ -197,7 +197,7 @@ def test_a_manifest_of_packs_repeats_its_run(masked: Path, cli: RunCli) -> None:
     assert summary.packed is not None
     assert summary.shards.tally == summary.packed.tally
     (masked / SHARD).write_bytes(b"")
-    with pytest.raises(InputChanged, match="has changed since the run"):
+    with pytest.raises(UsageError, match="has changed since the run"):
         ifttool.run(out / "manifest.json", "more")
     edit_manifest(out, lambda manifest: manifest["options"].update(speed="fast"))
     with pytest.raises(UsageError, match=r"can't be used \(TypeError"):
