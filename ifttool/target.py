@@ -81,8 +81,8 @@ class Target:
         """Refuse what can't be written here, or would be written over an input, before anything is written.
 
         Raises:
-            UsageError: The file, or what lies beside it, is an input, or the folder holds one; or see
-                :func:`ifttool.arranging.phase.check_arrangement`.
+            UsageError: The file, or what lies beside it, is an input, or the folder holds one; its name isn't
+                UTF-8; or see :func:`ifttool.arranging.phase.check_arrangement`.
         """
         check_arrangement(arrangement, sources, is_file=self.is_file)
         refuse_unwritable(str(self.path))

@@ -6,7 +6,7 @@ from typing import Any
 from ifttool.errors import UsageError
 from ifttool.packing.schema import LAYOUTS, Layout
 
-# Numbers of tokens and rows are 32 bits in what trainers read.
+# Packed columns count positions and lengths in 32 bits (int32 in their schema).
 _MOST = (1 << 31) - 1
 
 
